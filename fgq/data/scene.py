@@ -1,0 +1,74 @@
+"""One scene: the images of a clip and whatever is known about them."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fgq.errors import FgqError
+
+UNITS = ("metre", "millimetre", "normalised")
+
+
+class SceneError(FgqError):
+    """A scene that cannot be used; the message names the scene and the field."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """S frames of H × W pixels. OpenCV axes; the first frame's camera is the world; missing truth is None.
+
+    Raises SceneError when a field has the wrong shape or a non-finite value where it should be valid.
+    """
+
+    name: str
+    images: Tensor  # [S, 3, H, W] in [0, 1]
+    extrinsics: Tensor | None = None  # [S, 3, 4] camera-from-world [R|t]
+    intrinsics: Tensor | None = None  # [S, 3, 3] pixels; pixel (0, 0)'s centre is at (0.5, 0.5)
+    depth: Tensor | None = None  # [S, H, W] z-depth in `unit`
+    points: Tensor | None = None  # [S, H, W, 3] world coordinates in `unit`
+    valid: Tensor | None = None  # [S, H, W] bool: where depth and points can be trusted
+    unit: str = "normalised"
+    dataset: str = "unnamed"
+
+    def __post_init__(self):
+        if self.unit not in UNITS:
+            raise SceneError(f"scene {self.name}: unit {self.unit!r} is not one of {', '.join(UNITS)}")
+        if self.images.ndim != 4 or self.images.shape[1] != 3:
+            raise SceneError(f"scene {self.name}: images have shape {list(self.images.shape)}, expected [S, 3, H, W]")
+        frames, _, height, width = self.images.shape
+        expected = {
+            "extrinsics": (frames, 3, 4),
+            "intrinsics": (frames, 3, 3),
+            "depth": (frames, height, width),
+            "points": (frames, height, width, 3),
+            "valid": (frames, height, width),
+        }
+        for field, shape in expected.items():
+            value = getattr(self, field)
+            if value is not None and tuple(value.shape) != shape:
+                raise SceneError(f"scene {self.name}: {field} has shape {list(value.shape)}, expected {list(shape)}")
+        for field in ("images", "extrinsics", "intrinsics"):
+            value = getattr(self, field)
+            if value is not None and not torch.isfinite(value).all():
+                raise SceneError(f"scene {self.name}: {field} holds NaN or infinity in frame {first_bad_frame(value)}")
+        for field in ("depth", "points"):
+            value = getattr(self, field)
+            if value is not None:
+                trusted = value if self.valid is None else value[self.valid]
+                if not torch.isfinite(trusted).all():
+                    raise SceneError(f"scene {self.name}: {field} holds NaN or infinity at valid pixels")
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.images)
+
+    def frames(self, index: list[int]) -> "Scene":
+        """The scene with only these frames; the first of them becomes the world only if it was before."""
+        fields = ("images", "extrinsics", "intrinsics", "depth", "points", "valid")
+        kept = {f: getattr(self, f)[index] for f in fields if getattr(self, f) is not None}
+        return replace(self, **kept)
+
+
+def first_bad_frame(value: Tensor) -> int:
+    return int((~torch.isfinite(value)).flatten(1).any(1).nonzero()[0, 0])

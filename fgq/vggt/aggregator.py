@@ -1,0 +1,88 @@
+"""The shared backbone: special tokens, then frame and global attention in turn."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from fgq.vggt.attention import Block, RotaryTable, patch_positions
+from fgq.vggt.config import VGGTConfig
+from fgq.vggt.encoder import Encoder
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)  # ImageNet statistics of RGB in [0, 1], as DINOv2 was trained
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+
+class FrameLayout:
+    """How the tokens of one input lie: batch, frames, and the rotary tables of both kinds of block."""
+
+    def __init__(self, batch: int, frames: int, rows: int, columns: int, config: VGGTConfig, device=None):
+        self.batch, self.frames, self.rows, self.columns = batch, frames, rows, columns
+        positions = patch_positions(rows, columns, config.num_special_tokens, device)
+        head_dim = config.embed_dim // config.num_heads
+        self.rotary = {"F": RotaryTable(positions, head_dim), "G": RotaryTable(positions.repeat(frames, 1), head_dim)}
+
+    @property
+    def num_frames(self) -> int:
+        return self.batch * self.frames
+
+
+def run_block(block: nn.Module, kind: str, tokens: Tensor, layout: FrameLayout) -> Tensor:
+    """One frame ("F") or global ("G") block on tokens [batch * frames, tokens, channels], same shape out.
+
+    A global block lets the tokens of all frames of a clip attend to one another.
+    """
+    if kind == "F":
+        return block(tokens, layout.rotary["F"])
+    joined = tokens.unflatten(0, (layout.batch, layout.frames)).flatten(1, 2)
+    return block(joined, layout.rotary["G"]).reshape(tokens.shape)
+
+
+class Aggregator(nn.Module):
+    def __init__(self, config: VGGTConfig):
+        super().__init__()
+        self.config = config
+        dim = config.embed_dim
+        # Row 0 belongs to the first frame, whose camera is the world; row 1 to every other frame.
+        self.camera_token = nn.Parameter(torch.zeros(1, 2, 1, dim))
+        self.register_token = nn.Parameter(torch.zeros(1, 2, config.num_register_tokens, dim))
+        self.patch_embed = Encoder(config)
+        self.frame_blocks = nn.ModuleList(Block(dim, config.num_heads, qk_norm=True) for _ in range(config.depth))
+        self.global_blocks = nn.ModuleList(Block(dim, config.num_heads, qk_norm=True) for _ in range(config.depth))
+
+    def blocks(self) -> Iterator[tuple[str, nn.Module]]:
+        """All blocks with their names, in running order: F0, G0, F1, G1, …"""
+        for layer, (frame, globally) in enumerate(zip(self.frame_blocks, self.global_blocks, strict=True)):
+            yield f"F{layer}", frame
+            yield f"G{layer}", globally
+
+    def replace_block(self, name: str, block: nn.Module) -> None:
+        """Puts another module where block `name` (such as "G3") was."""
+        blocks = self.frame_blocks if name[0] == "F" else self.global_blocks
+        blocks[int(name[1:])] = block
+
+    def layout(self, images: Tensor) -> FrameLayout:
+        batch, frames, _, height, width = images.shape
+        patch = self.config.patch_size
+        return FrameLayout(batch, frames, height // patch, width // patch, self.config, images.device)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images [B, S, 3, H, W] in [0, 1] to the first block's input [B * S, special + patches, C]."""
+        batch, frames = images.shape[:2]
+        mean = images.new_tensor(IMAGE_MEAN).view(3, 1, 1)
+        std = images.new_tensor(IMAGE_STD).view(3, 1, 1)
+        patches = self.patch_embed(((images - mean) / std).flatten(0, 1))
+        special = torch.cat([self.camera_token, self.register_token], dim=2)[0]  # [2, special, C]
+        which = torch.ones(batch, frames, dtype=torch.long, device=images.device)
+        which[:, 0] = 0
+        return torch.cat([special[which.flatten()].to(patches.dtype), patches], dim=1)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Outputs of all blocks, each [B * S, tokens, C], in running order."""
+        layout = self.layout(images)
+        tokens = self.embed(images)
+        outputs = []
+        for name, block in self.blocks():
+            tokens = run_block(block, name[0], tokens, layout)
+            outputs.append(tokens)
+        return outputs

@@ -1,0 +1,113 @@
+"""The transformer block that VGGT uses everywhere: attention with optional qk-norm and 2-D RoPE, an MLP, LayerScale."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+ROPE_BASE = 100.0  # VGGT's rotary base; positions are patch indices, not pixels
+SHORT_SEQUENCE = 512  # up to here plain products beat the fused kernel's backward pass on a CPU (measured)
+
+
+def patch_positions(rows: int, columns: int, num_special: int, device=None) -> Tensor:
+    """Row and column of every token of a frame: int64 [num_special + rows * columns, 2].
+
+    Special tokens sit at (0, 0) and patches start at (1, 1), so a special token is never rotated.
+    """
+    grid = torch.cartesian_prod(torch.arange(rows, device=device), torch.arange(columns, device=device)) + 1
+    return torch.cat([torch.zeros(num_special, 2, dtype=grid.dtype, device=device), grid])
+
+
+class RotaryTable:
+    """Cosines and sines [..., tokens, head_dim] of one set of positions, computed once for all blocks.
+
+    The first half of a head's channels turns with the row, the second half with the column
+    (VGGT's extension of arXiv:2104.09864 to two axes).
+    """
+
+    def __init__(self, positions: Tensor, head_dim: int, dtype: torch.dtype = torch.float32):
+        axis_dim = head_dim // 2
+        exponents = torch.arange(0, axis_dim, 2, device=positions.device, dtype=torch.float32) / axis_dim
+        frequencies = ROPE_BASE**-exponents
+        angles = positions.to(torch.float32)[..., None] * frequencies  # [..., tokens, axis, axis_dim / 2]
+        angles = torch.cat([angles, angles], dim=-1).flatten(-2)
+        self.cos = angles.cos().to(dtype)
+        self.sin = angles.sin().to(dtype)
+
+    def rotate(self, x: Tensor) -> Tensor:
+        """Turns queries or keys [batch, heads, tokens, head_dim] to their positions."""
+        pieces = x.unflatten(-1, (2, 2, -1))  # axis, half of the axis' channels, channel
+        turned = torch.stack([-pieces[..., 1, :], pieces[..., 0, :]], dim=-2).flatten(-3)
+        return x * self.cos.to(x.dtype) + turned * self.sin.to(x.dtype)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention over [batch, heads, tokens, head_dim], by the kernel that is fastest here."""
+    if q.device.type == "cpu" and q.shape[-2] <= SHORT_SEQUENCE:
+        weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        return weights.softmax(dim=-1) @ v
+    return functional.scaled_dot_product_attention(q, k, v)
+
+
+class Attention(nn.Module):
+    def __init__(self, dim: int, num_heads: int, qk_norm: bool = False):
+        super().__init__()
+        self.num_heads = num_heads
+        self.head_dim = dim // num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.q_norm = nn.LayerNorm(self.head_dim) if qk_norm else nn.Identity()
+        self.k_norm = nn.LayerNorm(self.head_dim) if qk_norm else nn.Identity()
+        self.proj = nn.Linear(dim, dim)
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """[batch, tokens, channels] to [batch, heads, tokens, head_dim]."""
+        return x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, rotary: RotaryTable | None) -> Tensor:
+        """Everything between the projections: [batch, tokens, channels] three times in, once out."""
+        q, k, v = self.split_heads(q), self.split_heads(k), self.split_heads(v)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if rotary is not None:
+            q, k = rotary.rotate(q), rotary.rotate(k)
+        return attend(q.to(v.dtype), k.to(v.dtype), v).transpose(1, 2).flatten(2)
+
+    def forward(self, x: Tensor, rotary: RotaryTable | None = None) -> Tensor:
+        return self.proj(self.mix(*self.qkv(x).chunk(3, dim=-1), rotary))
+
+
+class Mlp(nn.Module):
+    def __init__(self, dim: int, hidden: int, out: int):
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(functional.gelu(self.fc1(x)))
+
+
+class LayerScale(nn.Module):
+    """A learned factor for each channel of a residual branch."""
+
+    def __init__(self, dim: int, initial: float):
+        super().__init__()
+        self.initial = initial
+        self.gamma = nn.Parameter(torch.full((dim,), initial))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: x + ls1(attn(norm1(x))), then x + ls2(mlp(norm2(x)))."""
+
+    def __init__(self, dim: int, num_heads: int, qk_norm: bool = False, layer_scale: float = 0.01, eps: float = 1e-5):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
+        self.attn = Attention(dim, num_heads, qk_norm)
+        self.ls1 = LayerScale(dim, layer_scale)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
+        self.mlp = Mlp(dim, 4 * dim, dim)
+        self.ls2 = LayerScale(dim, layer_scale)
+
+    def forward(self, x: Tensor, rotary: RotaryTable | None = None) -> Tensor:
+        x = x + self.ls1(self.attn(self.norm1(x), rotary))
+        return x + self.ls2(self.mlp(self.norm2(x)))

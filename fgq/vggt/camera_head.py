@@ -1,0 +1,42 @@
+"""The camera head: refines every frame's pose encoding over four passes of a small trunk."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fgq.vggt.attention import Block, Mlp
+from fgq.vggt.config import VGGTConfig
+
+POSE_SIZE = 9  # translation 3, quaternion xyzw 4, vertical and horizontal field of view 2
+NUM_ITERATIONS = 4
+
+
+class CameraHead(nn.Module):
+    def __init__(self, config: VGGTConfig):
+        super().__init__()
+        dim = 2 * config.embed_dim
+        self.trunk = nn.Sequential(*(Block(dim, config.num_heads) for _ in range(config.camera_trunk_depth)))
+        self.token_norm = nn.LayerNorm(dim)
+        self.trunk_norm = nn.LayerNorm(dim)
+        self.empty_pose_tokens = nn.Parameter(torch.zeros(1, 1, POSE_SIZE))
+        self.embed_pose = nn.Linear(POSE_SIZE, dim)
+        self.poseLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 3 * dim))
+        self.pose_branch = Mlp(dim, dim // 2, POSE_SIZE)
+
+    def forward(self, camera_tokens: Tensor) -> list[Tensor]:
+        """Camera tokens [B, S, 2C] of the last layer to one pose encoding [B, S, 9] an iteration.
+
+        Each iteration is told the one before it, without gradient, through a shift, scale and gate of the tokens.
+        """
+        batch, frames, dim = camera_tokens.shape
+        tokens = self.token_norm(camera_tokens)
+        normed = functional.layer_norm(tokens, (dim,), eps=1e-6)
+        raw, poses = None, []
+        for _ in range(NUM_ITERATIONS):
+            known = self.empty_pose_tokens.expand(batch, frames, -1) if raw is None else raw.detach()
+            shift, scale, gate = self.poseLN_modulation(self.embed_pose(known)).chunk(3, dim=-1)
+            refined = self.trunk(tokens + gate * (normed * (1 + scale) + shift))
+            delta = self.pose_branch(self.trunk_norm(refined))
+            raw = delta if raw is None else known + delta
+            poses.append(torch.cat([raw[..., :7], raw[..., 7:].relu()], dim=-1))
+        return poses
