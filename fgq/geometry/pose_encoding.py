@@ -1,4 +1,4 @@
-"""VGGT's pose encoding (arXiv:2503.11651): translation 3, quaternion xyzw 4, vertical and horizontal field of view 2."""
+"""VGGT's pose encoding (arXiv:2503.11651): translation 3, quaternion xyzw 4, vertical and horizontal view angle 2."""
 
 import torch
 from jaxtyping import Float

@@ -1,0 +1,20 @@
+"""Grids and rounding, clipping, and the linear layer that stores codes."""
+
+from fgq.quant.clipping import FixedClip, LearnableClip, clip_range, clip_weight
+from fgq.quant.grid import BITS, OFF_BITS, Grid, decode
+from fgq.quant.linear import QuantizedLinear, join_parts, multiply_parts, quantize_tokens
+
+__all__ = [
+    "BITS",
+    "OFF_BITS",
+    "FixedClip",
+    "Grid",
+    "LearnableClip",
+    "QuantizedLinear",
+    "clip_range",
+    "clip_weight",
+    "decode",
+    "join_parts",
+    "multiply_parts",
+    "quantize_tokens",
+]

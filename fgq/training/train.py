@@ -108,7 +108,8 @@ def save(path: Path, step, curve, seconds, settings, model, optimisers, average)
 def restore(path: Path, settings, model, optimisers, average) -> tuple[int, list[dict], float]:
     saved = torch.load(path, weights_only=True)
     mine, theirs = dataclasses.asdict(settings), saved["settings"]
-    free = {"steps", "decay_share", "checkpoint_every", "validation_scenes"}  # may change without a new beginning
+    # These may change on the way: they say how long to go on, not what has been learnt so far.
+    free = {"steps", "pair_steps", "decay_share", "checkpoint_every", "validation_scenes"}
     changed = [name for name in mine if name not in free and mine[name] != theirs.get(name)]
     if changed:
         raise FgqError(

@@ -1,0 +1,124 @@
+"""The Fisher table: what it holds, where it came from, and its file."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fgq.errors import FgqError
+from fgq.fisher.merge import WEIGHT_FLOOR, block_weights, merge_tasks, weights_of_tasks
+from fgq.vggt import VGGT
+from fgq.vggt.weights import fingerprint
+
+FORMAT = "fgq-fisher-1"
+
+
+def package_versions() -> dict[str, str]:
+    return {name: version(name) for name in ("fgq", "torch")}
+
+
+@dataclass(frozen=True)
+class FisherTable:
+    """Squared gradients of each task's loss by block and channel, with all that is needed to make them again.
+
+    Raises FgqError for values whose shape does not fit the names, or that are negative or not finite.
+    """
+
+    values: Float[Tensor, "tasks blocks channels"]  # float32, summed over tokens, mean over clips
+    tasks: tuple[str, ...]
+    block_names: tuple[str, ...]  # F0, G0, F1, G1, …
+    estimator: str
+    seed: int = 0
+    scene_names: tuple[str, ...] = ()
+    model_hash: str = ""  # of the model it was estimated on; empty where it is not known
+    versions: dict[str, str] = field(default_factory=package_versions)
+
+    def __post_init__(self):
+        expected = (len(self.tasks), len(self.block_names))
+        if self.values.ndim != 3 or tuple(self.values.shape[:2]) != expected:
+            raise FgqError(
+                f"Fisher values have shape {list(self.values.shape)}, expected [{expected[0]}, {expected[1]}, channels]"
+            )
+        bad = (~torch.isfinite(self.values) | (self.values < 0)).nonzero()
+        if len(bad):
+            task, block, channel = bad[0].tolist()
+            raise FgqError(
+                f"Fisher value of task {self.tasks[task]}, block {self.block_names[block]}, channel {channel} is "
+                f"{self.values[task, block, channel].item()}; every value must be finite and at least 0"
+            )
+
+    @property
+    def num_channels(self) -> int:
+        return self.values.shape[-1]
+
+    def sensitivity(self, task_weights: dict[str, float] | None = None) -> Float[Tensor, "blocks channels"]:
+        """The tasks merged, before any normalisation by block; mean 1 over all for equal shares that sum to 1.
+
+        `task_weights` maps task to weight (equal ones by default). Raises FgqError for a weighted task that no block
+        influences.
+        """
+        weights = weights_of_tasks(self.tasks, task_weights)
+        for task, weight, values in zip(self.tasks, weights, self.values, strict=True):
+            if weight > 0 and not values.any():
+                raise FgqError(f"the Fisher of task {task} is zero everywhere: give it task weight 0 or estimate again")
+        return merge_tasks(self.values.double(), weights).float()
+
+    def calibration_weights(
+        self, task_weights: dict[str, float] | None = None, floor: float = WEIGHT_FLOOR
+    ) -> Float[Tensor, "blocks channels"]:
+        """Channel weights of the calibration loss: mean 1 in every block, then floored.
+
+        Raises FgqError where a block has no influence on any weighted task.
+        """
+        sensitivity = self.sensitivity(task_weights)
+        silent = [name for name, row in zip(self.block_names, sensitivity, strict=True) if not row.any()]
+        if silent:
+            raise FgqError(f"the Fisher of block {silent[0]} is zero in every channel: no weights can be made of it")
+        return block_weights(sensitivity, floor)
+
+    def check_matches(self, model: VGGT) -> None:
+        """Raises FgqError when the table was not estimated on this model (sizes, and weights where known)."""
+        blocks, channels = model.config.num_blocks, model.config.embed_dim
+        if list(self.block_names) != model.config.block_names or self.num_channels != channels:
+            raise FgqError(
+                f"the Fisher table has {len(self.block_names)} blocks of {self.num_channels} channels, the model "
+                f"{blocks} of {channels}: estimate it on this model"
+            )
+        if self.model_hash and self.model_hash != fingerprint(model):
+            raise FgqError(
+                f"the Fisher table was estimated on other weights (model {self.model_hash[:12]}): estimate it on this "
+                "model"
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Writes one safetensors file, the tensor `values` and the rest as JSON in its header."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        about = {name: value for name, value in asdict(self).items() if name != "values"}
+        save_file(
+            {"values": self.values.contiguous()}, path, metadata={"format": FORMAT, "fisher": json.dumps(about)}
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "FisherTable":
+        """Reads what `save` wrote; raises FgqError for a missing file or one that holds something else."""
+        if not Path(path).is_file():
+            raise FgqError(f"{path}: no such Fisher table; make one with fgq.estimate_fisher and save it")
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise FgqError(f"{path}: not a Fisher table (format {metadata.get('format')!r}, not {FORMAT!r})")
+                values = file.get_tensor("values")
+        except SafetensorError as error:
+            raise FgqError(f"{path}: not a readable safetensors file ({error}); copy or make it again") from error
+        about = json.loads(metadata["fisher"])
+        for name in ("tasks", "block_names", "scene_names"):
+            about[name] = tuple(about[name])
+        return cls(values=values, **about)

@@ -1,0 +1,63 @@
+"""Learnable clipping: a range is shrunk by sigmoid factors before its scale is found (FlatQuant, arXiv:2410.09426)."""
+
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+START_LOGIT = 4.0  # sigmoid(4) = 0.982: almost the whole range to begin with
+LOW, HIGH = 0, 1  # columns of every table of factors
+
+
+class Clip(Protocol):
+    def factors(self) -> Float[Tensor, "rows 2"]: ...
+
+
+class LearnableClip(nn.Module):
+    """One pair of factors (low, high) a row: rows are output channels of a weight or activation quantizers."""
+
+    def __init__(self, rows: int):
+        super().__init__()
+        self.logits = nn.Parameter(torch.full((rows, 2), START_LOGIT))
+
+    def factors(self) -> Float[Tensor, "rows 2"]:
+        return self.logits.sigmoid()
+
+    def freeze(self) -> "FixedClip":
+        return FixedClip(self.factors().detach().clone())
+
+
+class FixedClip(nn.Module):
+    """Factors in (0, 1] that no longer learn; ones leave a range as it is."""
+
+    def __init__(self, table: Float[Tensor, "rows 2"]):
+        super().__init__()
+        self.register_buffer("table", table)
+
+    @classmethod
+    def whole(cls, rows: int) -> "FixedClip":
+        return cls(torch.ones(rows, 2))
+
+    def factors(self) -> Float[Tensor, "rows 2"]:
+        return self.table
+
+    def freeze(self) -> "FixedClip":
+        return FixedClip(self.table.clone())
+
+
+def clip_weight(
+    weight: Float[Tensor, "out width"], factors: Float[Tensor, "out 2"]
+) -> Float[Tensor, "out width"]:
+    """Limits each output channel to its shrunken range. Unlike a grid's range this one need not hold 0."""
+    low = weight.amin(1, keepdim=True) * factors[:, LOW, None]
+    high = weight.amax(1, keepdim=True) * factors[:, HIGH, None]
+    return weight.clamp(low, high)
+
+
+def clip_range(
+    low: Float[Tensor, "*rows 1"], high: Float[Tensor, "*rows 1"], factors: Float[Tensor, "clips 2"]
+) -> tuple[Float[Tensor, "clips *rows 1"], Float[Tensor, "clips *rows 1"]]:
+    """The range of every token under each pair of factors."""
+    factors = factors.view(-1, 2, *(1 for _ in low.shape))
+    return low * factors[:, LOW], high * factors[:, HIGH]

@@ -1,0 +1,107 @@
+"""Integer grids: how many bits, where a code may lie, and the scale that joins a range of values to the codes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int8
+from torch import Tensor
+
+from fgq.errors import FgqError
+from fgq.quant.rounding import RoundToGrid
+
+OFF_BITS = 16  # a grid of this many bits leaves values as they are
+BITS = (*range(2, 9), OFF_BITS)
+SMALLEST_WEIGHT_RANGE = 1e-5  # FlatQuant's floor, so that a row of zeros still has a scale
+
+Range = Float[Tensor, "*rows 1"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What a quantizer may say: `bits`, symmetric or with a zero point, one scale a channel or one a token.
+
+    `Grid(4)` quantizes a weight [out, in] with a scale [out, 1]; `Grid(4, per="token")` an activation
+    [..., tokens, channels] with a scale [..., tokens, 1], found anew for every input (dynamic). Both reduce the last
+    axis. Symmetric codes run from -2^(b-1) to 2^(b-1) - 1 with scale = largest magnitude / (2^(b-1) - 1); asymmetric
+    ones from 0 to 2^b - 1 with scale = (high - low) / (2^b - 1) and zero = round(-low / scale); a range always holds 0.
+    16 bits mean no quantization. Raises FgqError for other numbers of bits. Source: FlatQuant (arXiv:2410.09426).
+    """
+
+    bits: int
+    symmetric: bool = True
+    per: Literal["channel", "token"] = "channel"
+
+    def __post_init__(self):
+        if isinstance(self.bits, bool) or self.bits not in BITS:
+            raise FgqError(f"{self.bits} bits: choose 2 to 8, or {OFF_BITS} to leave values unquantized")
+        if self.per not in ("channel", "token"):
+            raise FgqError(f"a grid is per 'channel' or per 'token', not per {self.per!r}")
+
+    @property
+    def is_off(self) -> bool:
+        return self.bits == OFF_BITS
+
+    @property
+    def lowest(self) -> int:
+        return -(2 ** (self.bits - 1)) if self.symmetric else 0
+
+    @property
+    def highest(self) -> int:
+        return 2 ** (self.bits - 1) - 1 if self.symmetric else 2**self.bits - 1
+
+    @property
+    def storage_offset(self) -> int:
+        """Taken off a code (and its zero point) so that every grid fits int8."""
+        return 0 if self.symmetric else 2 ** (self.bits - 1)
+
+    def find_range(self, x: Float[Tensor, "*rows width"]) -> tuple[Range, Range]:
+        """Lowest and highest value along the last axis, 0 included: two tensors [..., 1]."""
+        return x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
+
+    def find_scale(self, low: Range, high: Range) -> tuple[Range, Range | None]:
+        """Scale and zero point (None when symmetric) of a range low <= 0 <= high."""
+        extent = torch.maximum(-low, high) if self.symmetric else high - low
+        if self.per == "channel":
+            extent = extent.clamp(min=SMALLEST_WEIGHT_RANGE)
+        elif self.symmetric:
+            extent = torch.where(extent == 0, float(self.highest), extent)  # a token of zeros gets scale 1
+        else:
+            # FlatQuant gives a token of zeros the range -1 … 1.
+            low = torch.where(extent == 0, -1.0, low)
+            extent = torch.where(extent == 0, 2.0, extent)
+        scale = extent / self.highest
+        return scale, None if self.symmetric else (-low / scale).round().detach()
+
+    def fake_quantize(self, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+        """Values rounded to the grid, in the dtype of `x`; the gradient passes straight through the rounding.
+
+        The range defaults to that of `x`; `low` and `high` may have more leading axes than `x`, which is then
+        quantized once for each. Gradients reach `low` and `high` through the scale.
+        """
+        if self.is_off:
+            return x
+        if low is None or high is None:
+            low, high = self.find_range(x)
+        scale, zero = self.find_scale(low, high)
+        return RoundToGrid.apply(x, scale, zero, self.lowest, self.highest)
+
+    def encode(
+        self, x: Float[Tensor, "*rows width"]
+    ) -> tuple[Int8[Tensor, "*rows width"], Range, Int8[Tensor, "*rows 1"] | None]:
+        """Codes, scale and zero point; value = (code - zero) * scale. Asymmetric codes are stored less 2^(b-1)."""
+        scale, zero = self.find_scale(*self.find_range(x))
+        codes = (x / scale).round()
+        if zero is not None:
+            codes = codes + zero
+            zero = (zero - self.storage_offset).to(torch.int8)
+        codes = codes.clamp(self.lowest, self.highest) - self.storage_offset
+        return codes.to(torch.int8), scale, zero
+
+
+def decode(
+    codes: Int8[Tensor, "*rows width"], scale: Range, zero: Int8[Tensor, "*rows 1"] | None
+) -> Float[Tensor, "*rows width"]:
+    """The values that codes stand for, in the dtype of the scale."""
+    codes = codes.to(scale.dtype)
+    return scale * (codes if zero is None else codes - zero.to(scale.dtype))

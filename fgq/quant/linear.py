@@ -1,0 +1,79 @@
+"""A linear layer whose weight is stored as integer codes and whose input is quantized token by token."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fgq.quant.clipping import Clip, FixedClip, clip_range
+from fgq.quant.grid import Grid
+
+
+def quantize_tokens(
+    x: Float[Tensor, "*tokens width"], grid: Grid, clip: Clip
+) -> Float[Tensor, "clips *tokens width"]:
+    """Fake-quantizes an input once for each pair of clipping factors: q, k and v read the same input in three ways."""
+    if grid.is_off:
+        return x[None]
+    return grid.fake_quantize(x, *clip_range(*grid.find_range(x), clip.factors()))
+
+
+def multiply_parts(
+    x: Float[Tensor, "clips *tokens width"], weight: Float[Tensor, "out width"]
+) -> Float[Tensor, "clips *tokens part"]:
+    """Each version of the input times its share of the stacked weight's rows (part = out / clips)."""
+    if len(x) == 1:
+        return nn.functional.linear(x, weight)
+    stacked = weight.unflatten(0, (len(x), -1)).transpose(1, 2)
+    return torch.bmm(x.flatten(1, -2), stacked).unflatten(1, x.shape[1:-1])
+
+
+def join_parts(parts: Float[Tensor, "clips *tokens part"]) -> Float[Tensor, "*tokens out"]:
+    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts), dim=-1)
+
+
+class QuantizedLinear(nn.Module):
+    """Fixed: weight codes [out, in] int8 with scale [out, 1], and the input's clipping factors [clips, 2].
+
+    Several clips mean that the output's channels come in as many equal parts, each of which reads the input through
+    its own clip (q, k and v). With a weight grid that is off, `weight` [out, in] is stored in floating point instead.
+    The bias is never quantized.
+    """
+
+    def __init__(self, width: int, out: int, weight_grid: Grid, activation_grid: Grid, clips: int = 1):
+        super().__init__()
+        self.weight_grid = weight_grid
+        self.activation_grid = activation_grid
+        if weight_grid.is_off:
+            self.register_buffer("weight", torch.zeros(out, width))
+        else:
+            self.register_buffer("codes", torch.zeros(out, width, dtype=torch.int8))
+            self.register_buffer("scale", torch.ones(out, 1))
+            if not weight_grid.symmetric:
+                self.register_buffer("zero", torch.zeros(out, 1, dtype=torch.int8))
+        self.register_buffer("bias", torch.zeros(out))
+        self.clip = FixedClip.whole(clips)
+
+    @torch.no_grad()
+    def store(self, weight: Float[Tensor, "out width"], bias: Float[Tensor, " out"], clip: FixedClip) -> None:
+        """Rounds a weight, already transformed and clipped, and keeps its codes."""
+        if self.weight_grid.is_off:
+            self.weight = weight.detach().clone()
+        else:
+            self.codes, self.scale, zero = self.weight_grid.encode(weight.detach())
+            if zero is not None:
+                self.zero = zero
+        self.bias = bias.detach().clone()
+        self.clip = clip
+
+    def forward(self, x: Float[Tensor, "*tokens width"]) -> Float[Tensor, "*tokens out"]:
+        x = quantize_tokens(x, self.activation_grid, self.clip)
+        if self.weight_grid.is_off:
+            return join_parts(multiply_parts(x, self.weight.to(x.dtype))) + self.bias
+        codes = self.codes.to(x.dtype)
+        if not self.weight_grid.symmetric:
+            codes = codes - self.zero.to(x.dtype)
+        # The scale belongs to an output channel, so it can wait until after the product.
+        return torch.addcmul(self.bias, join_parts(multiply_parts(x, codes)), self.scale[:, 0]).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"weight={self.weight_grid}, activation={self.activation_grid}"
