@@ -28,8 +28,8 @@ class TrainingSettings:
     """Steps count optimiser updates; a stage of pairs comes first, then clips of `frames` frames."""
 
     seed: int = 0
-    pair_steps: int = 1600
-    steps: int = 5000  # all of them, the pairs included
+    pair_steps: int = 1200
+    steps: int = 4600  # all of them, the pairs included
     frames: int = 4  # of a clip after the pairs
     dense_frames: int = 2  # frames of a clip whose depth and points are supervised in a step, drawn at random
     batch: int = 16  # clips a step

@@ -72,8 +72,9 @@ def train(folder: Path, settings: TrainingSettings, threads: int | None = None) 
             bar.set_postfix({task: f"{value:.3f}" for task, value in recent.items()})
         if step % settings.checkpoint_every == 0 or step == settings.steps:
             elapsed = time.perf_counter() - started
-            accuracy = validate(averaged(average), settings.validation_scenes, settings.clip_frames(step))
-            row = {"step": step, "frames": settings.clip_frames(step), "seconds": elapsed, **recent, **accuracy}
+            frames = settings.clip_frames(step - 1)  # of the step just made
+            accuracy = validate(averaged(average), settings.validation_scenes, frames)
+            row = {"step": step, "frames": frames, "seconds": elapsed, **recent, **accuracy}
             curve.append(row)
             save(checkpoint, step, curve, elapsed, settings, model, optimisers, average)
             pd.DataFrame(curve).to_csv(folder / "curve.csv", index=False)

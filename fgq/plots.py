@@ -1,0 +1,126 @@
+"""Figures that several chapters share. Each returns a matplotlib figure and draws nothing else."""
+
+import importlib.resources
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from fgq.data.scene import Scene
+from fgq.geometry import decode_pose, invert_extrinsics
+from fgq.vggt import Predictions
+
+RECIPE_COLOURS = {"full precision": "#555555", "rtn": "#c44e52", "flatquant": "#4c72b0", "fgq": "#55a868"}
+TASK_COLOURS = {"camera": "#8172b3", "depth": "#ccb974", "points": "#64b5cd"}
+
+
+def use_book_style() -> None:
+    sns.set_theme(context="notebook", style="whitegrid", rc={"figure.dpi": 110, "savefig.bbox": "tight"})
+
+
+def picture(image: Tensor) -> np.ndarray:
+    return image.permute(1, 2, 0).clamp(0, 1).numpy()
+
+
+def rotation_angles(extrinsics: Tensor) -> Tensor:
+    """Degrees between each further camera and the first: [S, 3, 4] to [S - 1]."""
+    relative = extrinsics[1:, :, :3] @ extrinsics[0, :, :3].T
+    cosine = (relative.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
+    return torch.rad2deg(cosine.clamp(-1, 1).acos())
+
+
+def show_scene(scene: Scene) -> Figure:
+    """Images above, z-depth below."""
+    frames = scene.num_frames
+    figure, axes = plt.subplots(2, frames, figsize=(2.2 * frames, 4.4), squeeze=False, layout="constrained")
+    for s in range(frames):
+        axes[0, s].imshow(picture(scene.images[s]))
+        axes[0, s].set_title(f"frame {s}")
+        shown = axes[1, s].imshow(scene.depth[s], cmap="viridis", vmin=0, vmax=float(scene.depth.max()))
+    for axis in axes.flat:
+        axis.axis("off")
+    figure.colorbar(shown, ax=axes[1, :], label=f"depth ({scene.unit})", shrink=0.8)
+    return figure
+
+
+def show_depth(scene: Scene, predictions: Predictions) -> Figure:
+    """Image, predicted depth (median-aligned), true depth and relative error of every frame of one clip."""
+    predicted = predictions.depth[0, ..., 0]
+    predicted = predicted * (scene.depth.median() / predicted.median())
+    error = (predicted - scene.depth).abs() / scene.depth
+    top = float(scene.depth.max())
+    rows = [("image", None, {}), ("predicted", predicted, dict(cmap="viridis", vmin=0, vmax=top))]
+    rows += [("true", scene.depth, dict(cmap="viridis", vmin=0, vmax=top))]
+    rows += [("|error| / depth", error, dict(cmap="magma", vmin=0, vmax=0.3))]
+    figure, axes = plt.subplots(len(rows), scene.num_frames, figsize=(2.2 * scene.num_frames, 8.4), layout="constrained")
+    for axis_row, (name, values, style) in zip(axes, rows, strict=True):
+        for s, axis in enumerate(axis_row):
+            shown = axis.imshow(picture(scene.images[s]) if values is None else values[s], **style)
+            axis.set_xticks([])
+            axis.set_yticks([])
+        axis_row[0].set_ylabel(name)
+        if values is not None:
+            figure.colorbar(shown, ax=axis_row, shrink=0.8)
+    return figure
+
+
+def camera_centres(extrinsics: Tensor) -> Tensor:
+    return invert_extrinsics(extrinsics)[..., 3]
+
+
+def show_top_view(scene: Scene, predictions: Predictions) -> Figure:
+    """The room from above, in the first camera's frame: true and predicted points, cameras as arrows."""
+    extrinsics, _ = decode_pose(predictions.pose_enc[0], scene.images.shape[-2:])
+    colours = scene.images.permute(0, 2, 3, 1).reshape(-1, 3).numpy()
+    figure, axes = plt.subplots(1, 2, figsize=(10, 5), sharex=True, sharey=True, layout="constrained")
+    sides = [("true", scene.points, scene.extrinsics), ("predicted", predictions.world_points[0], extrinsics)]
+    for axis, (name, points, cameras) in zip(axes, sides, strict=True):
+        flat = points.reshape(-1, 3)
+        axis.scatter(flat[:, 0], flat[:, 2], s=1.5, c=colours, linewidths=0)
+        centre, ahead = camera_centres(cameras), invert_extrinsics(cameras)[..., 2]
+        axis.quiver(centre[:, 0], centre[:, 2], ahead[:, 0], ahead[:, 2], angles="xy", scale=8, width=0.008)
+        for s in range(scene.num_frames):
+            axis.annotate(str(s), (centre[s, 0], centre[s, 2]), xytext=(4, 4), textcoords="offset points", weight="bold")
+        axis.set(title=name, xlabel=f"right of camera 0 ({scene.unit})", aspect="equal")
+    axes[0].set_ylabel(f"ahead of camera 0 ({scene.unit})")
+    return figure
+
+
+def training_curve() -> pd.DataFrame:
+    """Validation accuracy of the shipped vggt-tiny by training step."""
+    return pd.read_csv(importlib.resources.files("fgq") / "weights" / "vggt-tiny" / "curve.csv")
+
+
+def show_training_curve() -> Figure:
+    curve = training_curve()
+    panels = {
+        "rotation_median_deg": "median rotation error (degrees)",
+        "auc30": "pose AUC@30 (%)",
+        "abs_rel": "depth AbsRel",
+        "point_error": "point error / mean distance",
+    }
+    figure, axes = plt.subplots(1, len(panels), figsize=(13, 3), layout="constrained")
+    switch = curve.loc[curve.frames > 2, "seconds"].min() / 60
+    for axis, (column, label) in zip(axes, panels.items(), strict=True):
+        axis.plot(curve.seconds / 60, curve[column], marker="o", markersize=3)
+        axis.axvline(switch, color="grey", linestyle=":", linewidth=1)
+        axis.set(xlabel="minutes of training", title=label, ylim=(0, None))
+    axes[0].annotate(" pairs | clips of 4", (switch, axes[0].get_ylim()[1] * 0.9), fontsize=8, ha="center")
+    return figure
+
+
+def show_fisher(table) -> Figure:
+    """One heat map a task: blocks down, channels across, each block's channels sorted; logarithmic colour."""
+    figure, axes = plt.subplots(1, len(table.tasks), figsize=(13, 4), layout="constrained")
+    for axis, task, values in zip(axes, table.tasks, table.values, strict=True):
+        ordered = values.sort(dim=-1, descending=True).values
+        logarithm = (ordered / ordered.mean()).clamp(min=1e-4).log10()
+        sns.heatmap(logarithm.numpy(), ax=axis, cmap="rocket", yticklabels=table.block_names, xticklabels=False)
+        axis.set(title=task, xlabel="channels, largest first")
+        axis.tick_params(axis="y", rotation=0)
+        axis.collections[0].colorbar.set_label("log10 of Fisher / its mean")
+    return figure
