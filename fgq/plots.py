@@ -56,7 +56,9 @@ def show_depth(scene: Scene, predictions: Predictions) -> Figure:
     rows = [("image", None, {}), ("predicted", predicted, dict(cmap="viridis", vmin=0, vmax=top))]
     rows += [("true", scene.depth, dict(cmap="viridis", vmin=0, vmax=top))]
     rows += [("|error| / depth", error, dict(cmap="magma", vmin=0, vmax=0.3))]
-    figure, axes = plt.subplots(len(rows), scene.num_frames, figsize=(2.2 * scene.num_frames, 8.4), layout="constrained")
+    figure, axes = plt.subplots(
+        len(rows), scene.num_frames, figsize=(2.2 * scene.num_frames, 8.4), layout="constrained"
+    )
     for axis_row, (name, values, style) in zip(axes, rows, strict=True):
         for s, axis in enumerate(axis_row):
             shown = axis.imshow(picture(scene.images[s]) if values is None else values[s], **style)
@@ -84,7 +86,9 @@ def show_top_view(scene: Scene, predictions: Predictions) -> Figure:
         centre, ahead = camera_centres(cameras), invert_extrinsics(cameras)[..., 2]
         axis.quiver(centre[:, 0], centre[:, 2], ahead[:, 0], ahead[:, 2], angles="xy", scale=8, width=0.008)
         for s in range(scene.num_frames):
-            axis.annotate(str(s), (centre[s, 0], centre[s, 2]), xytext=(4, 4), textcoords="offset points", weight="bold")
+            axis.annotate(
+                str(s), (centre[s, 0], centre[s, 2]), xytext=(4, 4), textcoords="offset points", weight="bold"
+            )
         axis.set(title=name, xlabel=f"right of camera 0 ({scene.unit})", aspect="equal")
     axes[0].set_ylabel(f"ahead of camera 0 ({scene.unit})")
     return figure

@@ -1,0 +1,8 @@
+"""Pose, trajectory, depth and points; deviation from full precision; tidy reports with intervals."""
+
+from fgq.evaluation.evaluate import evaluate, predict
+from fgq.evaluation.metrics import DEVIATIONS, HEADLINE, METRICS
+from fgq.evaluation.report import Report, combine
+from fgq.evaluation.views import view_ablation
+
+__all__ = ["DEVIATIONS", "HEADLINE", "METRICS", "Report", "combine", "evaluate", "predict", "view_ablation"]

@@ -29,7 +29,7 @@ class TrainingSettings:
 
     seed: int = 0
     pair_steps: int = 1200
-    steps: int = 4600  # all of them, the pairs included
+    steps: int = 3400  # all of them, the pairs included
     frames: int = 4  # of a clip after the pairs
     dense_frames: int = 2  # frames of a clip whose depth and points are supervised in a step, drawn at random
     batch: int = 16  # clips a step

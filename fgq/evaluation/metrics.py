@@ -1,0 +1,40 @@
+"""The table of metrics: which task each belongs to, its unit, and which way is better."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    name: str
+    task: str
+    unit: str
+    higher_is_better: bool = False
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        *(Metric(f"pose_auc@{degrees}", "camera", "%", True) for degrees in (3, 5, 15, 30)),
+        Metric("pose_rra@30", "camera", "%", True),
+        Metric("pose_rta@30", "camera", "%", True),
+        Metric("pose_rotation_error", "camera", "degree"),  # median over the scene's pairs
+        Metric("pose_translation_error", "camera", "degree"),
+        Metric("depth_abs_rel", "depth", "1"),
+        Metric("depth_sq_rel", "depth", "scene unit"),
+        Metric("depth_rmse", "depth", "scene unit"),
+        Metric("depth_delta1", "depth", "1", True),
+        Metric("point_error", "points", "mean distance"),
+        *(
+            Metric(f"{source}_{measure}_{statistic}", "points", "scene unit")
+            for source in ("points", "unprojected")  # the point head; depth through the predicted cameras
+            for measure in ("acc", "comp")
+            for statistic in ("mean", "median")
+        ),
+        Metric("deviation_rotation", "camera", "degree"),
+        Metric("deviation_translation", "camera", "mean translation"),
+        Metric("deviation_depth", "depth", "1"),
+        Metric("deviation_points", "points", "mean distance"),
+    )
+}
+HEADLINE = ("pose_auc@30", "depth_abs_rel", "point_error")  # one a task
+DEVIATIONS = tuple(name for name in METRICS if name.startswith("deviation_"))

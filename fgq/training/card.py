@@ -1,0 +1,91 @@
+"""The model card: what vggt-tiny is, what its training cost, how accurate it came out. Every number comes from the run."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from fgq.training.settings import TrainingSettings
+from fgq.vggt import VGGT
+
+CARD = """---
+license: apache-2.0
+library_name: fgq
+pipeline_tag: depth-estimation
+---
+# vggt-tiny
+
+A Visual Geometry Grounded Transformer with every part of VGGT-1B and {parameters:,} parameters: DINOv2-style encoder with
+registers ({encoder_depth} blocks), {depth} frame and {depth} global blocks of {embed_dim} channels, camera head, depth
+head and point head. Made for teaching quantization on a CPU; it knows the rendered rooms of `fgq.data.playroom` and
+nothing else. Lengths are metres of those rooms.
+
+| | |
+|---|---|
+| Images | {img_size} × {img_size} pixels, patches of {patch_size} |
+| Trained on | {pairs:,} pairs, then {clips:,} clips of {frames} frames, each rendered once |
+| Time | {minutes:.0f} minutes on {machine} |
+| Optimiser | Muon (backbone matrices, {matrix_rate:g}) and AdamW (the rest, {other_rate:g}), bf16 autocast, averaged weights |
+| Made by | `python -m fgq.training` with seed {seed} |
+| Stored as | float16 |
+
+## Accuracy
+
+Full precision, {scenes} scenes of {frames} frames of the split `test`, none of which was seen in training. Mean over
+scenes with its 95 % interval.
+
+{accuracy}
+
+Medians over all frame pairs: rotation {rotation_median:.2f}°, translation direction {translation_median:.2f}°.
+
+## Training curve
+
+`curve.csv` holds the loss and the accuracy on {validation_scenes} validation scenes by step.
+
+{curve}
+"""
+
+
+def write_card(
+    folder: Path, model: VGGT, settings: TrainingSettings, curve: pd.DataFrame, accuracy: dict, machine: str
+) -> None:
+    """README.md and curve.csv beside the weights in `folder`.
+
+    `accuracy` has `table` (markdown), `scenes`, `rotation_median` and `translation_median` (degrees).
+    """
+    config = model.config
+    shown = curve.iloc[:: max(1, len(curve) // 12)]
+    if shown.index[-1] != curve.index[-1]:
+        shown = pd.concat([shown, curve.tail(1)])
+    columns = ["step", "frames", "seconds", "rotation_median_deg", "translation_median_deg", "auc30", "abs_rel"]
+    text = CARD.format(
+        parameters=model.num_parameters(),
+        encoder_depth=config.encoder_depth,
+        depth=config.depth,
+        embed_dim=config.embed_dim,
+        img_size=config.img_size,
+        patch_size=config.patch_size,
+        pairs=settings.pair_steps * settings.batch,
+        clips=(settings.steps - settings.pair_steps) * settings.batch,
+        frames=settings.frames,
+        minutes=curve.seconds.iloc[-1] / 60,
+        machine=machine,
+        matrix_rate=settings.matrix_rate,
+        other_rate=settings.other_rate,
+        seed=settings.seed,
+        scenes=accuracy["scenes"],
+        accuracy=accuracy["table"],
+        rotation_median=accuracy["rotation_median"],
+        translation_median=accuracy["translation_median"],
+        validation_scenes=settings.validation_scenes,
+        curve=as_markdown(shown[[*columns, "point_error"]]),
+    )
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    curve.round(5).to_csv(folder / "curve.csv", index=False)
+    (folder / "training.json").write_text(json.dumps(vars(settings), indent=1), encoding="utf-8")
+
+
+def as_markdown(frame: pd.DataFrame) -> str:
+    head = "| " + " | ".join(frame.columns) + " |\n|" + "---:|" * len(frame.columns)
+    rows = ["| " + " | ".join(f"{value:.4g}" for value in row) + " |" for row in frame.itertuples(index=False)]
+    return "\n".join([head, *rows])

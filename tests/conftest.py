@@ -1,0 +1,116 @@
+"""Shared by all tests: shapes in signatures are checked as the code runs; golden data; small models."""
+
+import json
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+# Before anything of fgq is imported. Tensor-valued functions of these packages state their shapes.
+# The numeric tower lets an int stand for a float, as everywhere in Python.
+install_import_hook(
+    ["fgq.geometry", "fgq.quant", "fgq.affine", "fgq.fisher", "fgq.evaluation"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from safetensors import safe_open  # noqa: E402
+
+from fgq.vggt import VGGT, VGGTConfig  # noqa: E402
+
+DATA = Path(__file__).parent / "data"
+INPUT_FIELDS = ("B", "S", "H", "W", "seed")  # in the golden files' config beside the model's sizes
+TOY_SIZES = dict(
+    img_size=16,
+    patch_size=8,
+    embed_dim=16,
+    depth=2,
+    num_heads=2,
+    encoder_depth=1,
+    num_register_tokens=2,
+    camera_trunk_depth=1,
+    dpt_features=8,
+    dpt_out_channels=(4, 8, 8, 8),
+    dpt_layers=(0, 0, 1, 1),
+)
+
+torch.set_num_threads(1)  # the models are so small that threads only wait for one another
+
+
+class Golden:
+    """One golden file: tensors by name, all tensors under a prefix, and the model it was recorded from."""
+
+    def __init__(self, name: str):
+        with safe_open(DATA / f"{name}.safetensors", "pt") as file:
+            self.tensors = {key: file.get_tensor(key) for key in file.keys()}
+            self.metadata = {key: json.loads(value) for key, value in file.metadata().items()}
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        return self.tensors[key]
+
+    def under(self, prefix: str) -> dict[str, torch.Tensor]:
+        return {key[len(prefix) :]: value for key, value in self.tensors.items() if key.startswith(prefix)}
+
+    def model(self) -> VGGT:
+        sizes = {key: value for key, value in self.metadata["config"].items() if key not in INPUT_FIELDS}
+        model = VGGT(VGGTConfig(**sizes))
+        model.load_state_dict(self.under("state."), strict=True)
+        return model.eval()
+
+
+@pytest.fixture(scope="session", params=["vggt_square", "vggt_landscape"])
+def golden(request) -> Golden:
+    """Each golden model in turn; read-only."""
+    return Golden(request.param)
+
+
+@pytest.fixture(scope="session")
+def golden_model(golden) -> VGGT:
+    """The model of `golden`; read-only."""
+    return golden.model()
+
+
+@pytest.fixture
+def build_toy():
+    """Makes random models of the smallest size that has every part: build_toy(seed, **sizes)."""
+
+    def build(seed: int = 0, **sizes) -> VGGT:
+        model = VGGT(VGGTConfig(**(TOY_SIZES | sizes)))
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in model.parameters():  # none is zero, so that no initial value cuts a path of the graph
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+        return model.eval()
+
+    return build
+
+
+@pytest.fixture
+def toy_model(build_toy) -> VGGT:
+    """A fresh model of its own; the test may change it."""
+    return build_toy()
+
+
+@pytest.fixture
+def toy_images() -> torch.Tensor:
+    """Two clips of three frames, not square: [2, 3, 3, 16, 24]."""
+    return torch.rand(2, 3, 3, 16, 24, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="session")
+def relative_error():
+    """Largest difference in units of the truth's largest magnitude."""
+
+    def measure(value: torch.Tensor, truth: torch.Tensor) -> float:
+        assert value.shape == truth.shape
+        return ((value - truth).abs().max() / truth.abs().max()).item()
+
+    return measure
+
+
+@pytest.fixture(scope="session")
+def golden_metrics() -> tuple[dict[str, torch.Tensor], dict[str, dict[str, float]]]:
+    """Recorded poses and point clouds, and the scores that the reference evaluations gave them."""
+    with safe_open(DATA / "metrics.safetensors", "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}
+    return tensors, json.loads((DATA / "metrics.json").read_text())

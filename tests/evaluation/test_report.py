@@ -1,0 +1,157 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fgq.data import playroom
+from fgq.errors import FgqError
+from fgq.evaluation import HEADLINE, METRICS, Report, combine, evaluate, predict, view_ablation
+from fgq.evaluation.intervals import bootstrap_means, mean_interval
+from fgq.geometry import encode_pose
+from fgq.vggt import VGGT, Predictions, VGGTConfig
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = VGGTConfig(
+        img_size=16, patch_size=8, embed_dim=16, depth=2, num_heads=2, encoder_depth=1, num_register_tokens=1,
+        camera_trunk_depth=1, dpt_features=8, dpt_out_channels=(8, 8, 8, 8), dpt_layers=(0, 0, 1, 1),
+    )  # fmt: skip
+    return VGGT(config).eval()
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return playroom.load("test", count=5, frames=3, size=16)
+
+
+class Oracle(VGGT):
+    """Answers with the truth of the scenes that it was given, scaled by `scale`."""
+
+    def __init__(self, config, scenes, scale=1.0):
+        super().__init__(config)
+        self.scenes, self.scale = scenes, scale
+
+    def forward(self, images):
+        found = [next(s for s in self.scenes if torch.equal(s.images, clip)) for clip in images]
+        stack = {
+            name: torch.stack([getattr(s, name) for s in found])
+            for name in ("depth", "points", "extrinsics", "intrinsics")
+        }
+        pose = encode_pose(stack["extrinsics"], stack["intrinsics"], images.shape[-2:])
+        pose = torch.cat([pose[..., :3] * self.scale, pose[..., 3:]], dim=-1)
+        return Predictions(
+            pose_enc=pose,
+            depth=self.scale * stack["depth"][..., None],
+            depth_conf=torch.ones_like(stack["depth"]),
+            world_points=self.scale * stack["points"],
+            world_points_conf=torch.ones_like(stack["depth"]),
+        )
+
+
+def test_the_truth_scores_perfectly_at_any_scale(model, scenes):
+    for scale in (1.0, 0.3):
+        means = evaluate(Oracle(model.config, scenes, scale), scenes, progress=False).means()
+        for name, value in means.items():
+            best = {"%": 100.0, "1": 1.0}[METRICS[name].unit] if METRICS[name].higher_is_better else 0.0
+            assert value == pytest.approx(best, abs=2e-3), name
+
+
+def test_one_row_a_scene_and_metric(model, scenes):
+    report = evaluate(model, scenes, reference=model, progress=False)
+    assert len(report.frame) == len(scenes) * len(METRICS)
+    assert set(report.frame.metric) == set(METRICS)
+    assert report.frame.recipe.eq("full precision").all() and report.frame.valid_pixels.eq(3 * 16 * 16).all()
+    assert report.means(prefix="deviation").abs().max() == 0  # a model does not deviate from itself
+
+
+def test_batches_and_cached_references_do_not_change_a_number(model, scenes):
+    one = evaluate(model, scenes, reference=predict(model, scenes, progress=False), batch_size=1, progress=False)
+    many = evaluate(model, scenes, reference=model, batch_size=4, progress=False)
+    np.testing.assert_allclose(one.frame.value, many.frame.value, rtol=1e-3, atol=1e-4)
+
+
+def test_missing_truth_is_a_row_with_a_reason_not_a_smaller_denominator(model, scenes):
+    blind = [*scenes[:4], dataclasses.replace(scenes[4], depth=None)]
+    report = evaluate(model, blind, progress=False)
+    rows = report.frame[(report.frame.metric == "depth_abs_rel") & (report.frame.scene == blind[4].name)]
+    assert rows.value.isna().all() and "no true depth" in rows.note.item()
+    summary = report.summary().set_index("metric")
+    assert summary.failed["depth_abs_rel"] == 1 and np.isnan(summary["mean"]["depth_abs_rel"])
+    assert summary.failed["pose_auc@30"] == 0 and summary.scenes["depth_abs_rel"] == 5
+
+
+def test_nan_predictions_name_the_scene(model, scenes):
+    class Broken(Oracle):
+        def forward(self, images):
+            found = super().forward(images)
+            found.depth[-1, 0, 0, 0] = float("nan")
+            return found
+
+    with pytest.raises(FgqError, match=f"{scenes[4].name}.*depth"):
+        evaluate(Broken(model.config, scenes), scenes, progress=False)
+
+
+def made_report(values, recipe="rtn", metric="depth_abs_rel"):
+    seeds, scenes = values.shape
+    rows = [
+        {"recipe": recipe, "weight_bits": 4, "activation_bits": 4, "seed": s, "dataset": "made", "scene": f"scene {n}",
+         "task": METRICS[metric].task, "metric": metric, "value": values[s, n], "unit": METRICS[metric].unit,
+         "valid_pixels": 1, "seconds": 0.0, "note": ""}
+        for s in range(seeds) for n in range(scenes)
+    ]  # fmt: skip
+    return Report(pd.DataFrame(rows))
+
+
+def test_paired_differences_see_what_unpaired_ones_cannot():
+    generator = np.random.default_rng(0)
+    base = generator.normal(1.0, 0.5, (1, 100))  # scenes differ a lot
+    worse = base + 0.02 + generator.normal(0, 0.02, (3, 100))
+    row = made_report(worse).compare(made_report(base, "full precision")).iloc[0]
+    assert row.difference == pytest.approx((worse - base).mean()) and row.low < 0.02 < row.high
+    assert row.worse and not row.better and (row.seeds, row.scenes) == (3, 100)
+    assert row.npd == pytest.approx(100 * row.difference / base.mean())
+    spread = made_report(worse).summary().iloc[0]
+    assert spread.low < base.mean() < spread.high  # unpaired, the difference drowns
+    better = made_report(base + 0.1, metric="pose_auc@30").compare(made_report(base, metric="pose_auc@30")).iloc[0]
+    assert better.better and better.npd < 0
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says():
+    generator = np.random.default_rng(1)
+    hits = 0
+    for trial in range(120):
+        seed_effect = generator.normal(0, 0.3, (8, 1))
+        values = 1.0 + seed_effect + generator.normal(0, 0.5, (1, 40)) + generator.normal(0, 0.2, (8, 40))
+        _, low, high = mean_interval(values, seed=trial)
+        hits += low < 1.0 < high
+    assert 0.85 < hits / 120 <= 0.99
+
+
+def test_bootstrap_over_scenes_has_the_standard_error_of_the_mean():
+    values = np.random.default_rng(2).normal(0, 1, (1, 400))
+    assert bootstrap_means(values).std() == pytest.approx(values.std() / 20, rel=0.1)
+
+
+def test_reports_of_other_scenes_are_refused_and_files_round_trip(tmp_path):
+    full = made_report(np.array([[1.25, 0.5, np.nan, 3]]))
+    with pytest.raises(FgqError, match="different scenes"):
+        made_report(np.ones((1, 5))).compare(full)
+    with pytest.raises(FgqError, match="more than once"):
+        combine([full, full]).summary()
+    full.save(tmp_path / "report.csv")
+    pd.testing.assert_frame_equal(Report.load(tmp_path / "report.csv").frame, full.frame)
+    with pytest.raises(FgqError, match="no such report"):
+        Report.load(tmp_path / "none.csv")
+
+
+def test_the_view_ablation_pairs_each_frame_with_itself(model, scenes):
+    table = view_ablation(model, scenes)
+    assert table.index.tolist() == ["own companions", "alone", "strangers"]
+    assert table.difference["own companions"] == 0 and table.difference["alone"] != 0
+    kept = table["depth_abs_rel of frame 0"]
+    assert kept["alone"] - kept["own companions"] == pytest.approx(table.difference["alone"])
+    assert set(HEADLINE) < set(METRICS)
