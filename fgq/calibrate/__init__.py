@@ -1,0 +1,18 @@
+"""Post-training quantization: recipes, the block loss, the loop over blocks."""
+
+from fgq.calibrate.calibrate import quantize, replace_with_empty_blocks
+from fgq.calibrate.log import BlockLog, Quantization
+from fgq.calibrate.objective import block_loss
+from fgq.calibrate.recipe import RECIPES, Recipe, RecipeError, find_recipe
+
+__all__ = [
+    "RECIPES",
+    "BlockLog",
+    "Quantization",
+    "Recipe",
+    "RecipeError",
+    "block_loss",
+    "find_recipe",
+    "quantize",
+    "replace_with_empty_blocks",
+]

@@ -2,7 +2,20 @@
 
 from fgq.evaluation.evaluate import evaluate, predict
 from fgq.evaluation.metrics import DEVIATIONS, HEADLINE, METRICS
+from fgq.evaluation.points import FAST_CLOUDS, FULL_CLOUDS, CloudProtocol
 from fgq.evaluation.report import Report, combine
 from fgq.evaluation.views import view_ablation
 
-__all__ = ["DEVIATIONS", "HEADLINE", "METRICS", "Report", "combine", "evaluate", "predict", "view_ablation"]
+__all__ = [
+    "DEVIATIONS",
+    "FAST_CLOUDS",
+    "FULL_CLOUDS",
+    "HEADLINE",
+    "METRICS",
+    "CloudProtocol",
+    "Report",
+    "combine",
+    "evaluate",
+    "predict",
+    "view_ablation",
+]

@@ -14,11 +14,14 @@ def depth_errors(
     """AbsRel, SqRel, RMSE (unit of the truth) and the share of pixels within a factor of 1.25.
 
     Over the valid pixels of all frames of a scene, after scaling the prediction so that both medians agree.
-    Raises FgqError where no pixel is valid or the median prediction is not positive.
+    The scale is one a scene, not one a frame: frames must agree with each other. Raises FgqError where no pixel is
+    valid, a valid true depth is not positive, or the median prediction is not positive.
     """
     predicted, truth = predicted[valid].double(), truth[valid].double()
     if not len(truth):
         raise FgqError("no pixel has a valid depth")
+    if not (truth > 0).all():
+        raise FgqError(f"{int((truth <= 0).sum())} valid pixels have a true depth of zero or less: mark them invalid")
     middle = predicted.median()
     if not middle > 0:
         raise FgqError(f"the median predicted depth is {middle.item():.3g}; depth must be positive")

@@ -1,16 +1,41 @@
 """Point map errors after a similarity: matched points, and clouds by nearest neighbours both ways."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import small_gicp
-import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from fgq.errors import FgqError
 from fgq.geometry.alignment import align_similarity
 
 Predicted = Float[np.ndarray, "predicted 3"]
 Truth = Float[np.ndarray, "truth 3"]
+
+ICP_REACH = {"metre": 0.1, "millimetre": 100.0}  # farther pairs do not pull (the published protocol)
+ICP_SHARE = 0.05  # of the scene's mean distance, where the unit has no length
+ICP_STEPS = 30
+NORMAL_NEIGHBOURS = 30
+NORMALS_AT_ONCE = 100_000  # bounds memory: 72 MB of neighbours
+FEWEST_POINTS = 10  # small_gicp refuses fewer
+
+
+@dataclass(frozen=True)
+class CloudProtocol:
+    """How many points of a scene are looked up in the other cloud, which is always searched whole.
+
+    They are spread evenly over the pixels' order, so they are the same for every model. None takes all. Zero normals
+    leave out their consistency, which costs three times the rest.
+    """
+
+    points: int | None = 1000
+    normals: int | None = 0
+
+
+FAST_CLOUDS = CloudProtocol()
+FULL_CLOUDS = CloudProtocol(points=None, normals=None)  # as published
 
 
 def mean_point_error(predicted: Float[Tensor, "points 3"], truth: Float[Tensor, "points 3"]) -> float:
@@ -19,19 +44,60 @@ def mean_point_error(predicted: Float[Tensor, "points 3"], truth: Float[Tensor, 
     Points are in the first camera's frame. No unit: 0.1 means a tenth of the scene's mean distance.
     """
     predicted, truth = predicted.double(), truth.double()
-    aligned = align_similarity(predicted, truth).apply(predicted)
+    return relative_distance(align_similarity(predicted, truth).apply(predicted), truth)
+
+
+def scaled_point_error(predicted: Float[Tensor, "points 3"], truth: Float[Tensor, "points 3"]) -> float:
+    """As `mean_point_error`, but only one scale is free: the one of least squares about the first camera.
+
+    It also sees a world that is turned or shifted, which a similarity forgives. Raises FgqError when the prediction
+    is a single point at the camera.
+    """
+    predicted, truth = predicted.double(), truth.double()
+    size = predicted.square().sum()
+    if not size > 0:
+        raise FgqError("all predicted points lie at the first camera: no scale can be found")
+    return relative_distance(predicted * ((predicted * truth).sum() / size), truth)
+
+
+def relative_distance(aligned: Float[Tensor, "points 3"], truth: Float[Tensor, "points 3"]) -> float:
     return ((aligned - truth).norm(dim=-1).mean() / truth.norm(dim=-1).mean()).item()
 
 
+def evenly_spread(count: int, most: int | None) -> Int[np.ndarray, " kept"]:
+    """At most `most` indices out of `count`, first and last included."""
+    return np.linspace(0, count - 1, count if most is None else min(most, count)).round().astype(int)
+
+
+def surface_normals(cloud: Predicted, tree: cKDTree, at: Int[np.ndarray, " kept"]) -> Float[np.ndarray, "kept 3"]:
+    """Unit normals of either sign at some points: the direction in which their nearest neighbours vary least."""
+    normals = np.empty((len(at), 3))
+    for start in range(0, len(at), NORMALS_AT_ONCE):
+        part = slice(start, start + NORMALS_AT_ONCE)
+        near = cloud[tree.query(cloud[at[part]], k=min(NORMAL_NEIGHBOURS, len(cloud)))[1]]
+        centred = near - near.mean(1, keepdims=True)
+        normals[part] = np.linalg.eigh(centred.transpose(0, 2, 1) @ centred)[1][..., 0]
+    return normals
+
+
 def cloud_errors(
-    predicted: Predicted, truth: Truth, predicted_normals: Predicted | None = None, truth_normals: Truth | None = None
+    predicted: Predicted,
+    truth: Truth,
+    predicted_normals: Predicted | None = None,
+    truth_normals: Truth | None = None,
+    protocol: CloudProtocol = FULL_CLOUDS,
 ) -> dict[str, float]:
     """Accuracy (predicted to true), completeness (true to predicted), mean and median, in the clouds' unit.
 
-    With normals also their consistency: |cosine| between each point's normal and its nearest neighbour's.
+    With normals also their consistency: |cosine| between each point's normal and its nearest neighbour's, `nc1` from
+    predicted to true, `nc2` back, `nc` their mean. Given normals are used at all points; otherwise they are estimated
+    at as many points as the protocol says.
     """
-    to_truth, nearest_truth = cKDTree(truth).query(predicted)
-    to_predicted, nearest_predicted = cKDTree(predicted).query(truth)
+    truth_tree, predicted_tree = cKDTree(truth), cKDTree(predicted)
+    of_predicted = evenly_spread(len(predicted), protocol.points)
+    of_truth = evenly_spread(len(truth), protocol.points)
+    to_truth = truth_tree.query(predicted[of_predicted])[0]
+    to_predicted = predicted_tree.query(truth[of_truth])[0]
     errors = {
         "acc_mean": float(to_truth.mean()),
         "acc_median": float(np.median(to_truth)),
@@ -39,35 +105,66 @@ def cloud_errors(
         "comp_median": float(np.median(to_predicted)),
     }
     if predicted_normals is not None and truth_normals is not None:
-        forward = np.abs((truth_normals[nearest_truth] * predicted_normals).sum(-1))
-        backward = np.abs((truth_normals * predicted_normals[nearest_predicted]).sum(-1))
-        errors |= {
-            "nc1_mean": float(forward.mean()),
-            "nc1_median": float(np.median(forward)),
-            "nc2_mean": float(backward.mean()),
-            "nc2_median": float(np.median(backward)),
-        }
+        forward = (truth_normals[truth_tree.query(predicted)[1]] * predicted_normals).sum(-1)
+        backward = (predicted_normals[predicted_tree.query(truth)[1]] * truth_normals).sum(-1)
+    elif protocol.normals != 0:
+        forward = normal_cosines(predicted, predicted_tree, truth, truth_tree, protocol.normals)
+        backward = normal_cosines(truth, truth_tree, predicted, predicted_tree, protocol.normals)
+    else:
+        return errors
+    for statistic, function in (("mean", np.mean), ("median", np.median)):
+        errors[f"nc1_{statistic}"] = float(function(np.abs(forward)))
+        errors[f"nc2_{statistic}"] = float(function(np.abs(backward)))
+        errors[f"nc_{statistic}"] = (errors[f"nc1_{statistic}"] + errors[f"nc2_{statistic}"]) / 2
     return errors
 
 
-def refine_by_icp(predicted: Predicted, truth: Truth, max_distance: float) -> Predicted:
-    """The predicted cloud after rigid point-to-point ICP; pairs farther than `max_distance` do not count."""
-    result = small_gicp.align(
-        truth, predicted, registration_type="ICP", max_correspondence_distance=max_distance, num_threads=1
-    )
-    motion = result.T_target_source
-    return predicted @ motion[:3, :3].T + motion[:3, 3]
+def normal_cosines(cloud: Predicted, tree: cKDTree, other: Truth, other_tree: cKDTree, most: int | None) -> np.ndarray:
+    """Cosine, of either sign, between normals at points of `cloud` and at their nearest neighbours in `other`."""
+    kept = evenly_spread(len(cloud), most)
+    nearest = other_tree.query(cloud[kept])[1]
+    return (surface_normals(cloud, tree, kept) * surface_normals(other, other_tree, nearest)).sum(-1)
+
+
+def refine_by_icp(
+    predicted: Predicted, truth: Truth, max_distance: float, protocol: CloudProtocol = FULL_CLOUDS
+) -> Predicted:
+    """The predicted cloud after rigid point-to-point ICP; pairs farther than `max_distance` do not count.
+
+    Both clouds go to small_gicp centred and in units of `max_distance`: its stopping rule is an absolute length, and
+    the result must not depend on metres or millimetres.
+    """
+    if min(len(predicted), len(truth)) < FEWEST_POINTS:
+        raise FgqError(f"the clouds have {len(predicted)} and {len(truth)} points; ICP needs at least {FEWEST_POINTS}")
+    centre = truth.mean(0)
+    moving = (predicted - centre) / max_distance
+    kept = moving[evenly_spread(len(moving), None if protocol.points is None else max(protocol.points, FEWEST_POINTS))]
+    fixed = small_gicp.PointCloud((truth - centre) / max_distance)
+    motion = small_gicp.align(
+        fixed,
+        small_gicp.PointCloud(kept),
+        small_gicp.KdTree(fixed, num_threads=1),
+        registration_type="ICP",
+        max_correspondence_distance=1.0,
+        num_threads=1,
+        max_iterations=ICP_STEPS,
+    ).T_target_source
+    return (moving @ motion[:3, :3].T + motion[:3, 3]) * max_distance + centre
+
+
+def icp_reach(unit: str, truth: Float[Tensor, "points 3"]) -> float:
+    """Largest distance of a pair that pulls in ICP, in `unit`; points are in the first camera's frame."""
+    return ICP_REACH.get(unit, ICP_SHARE * truth.norm(dim=-1).mean().item())
 
 
 def aligned_clouds(
-    predicted: Float[Tensor, "points 3"], truth: Float[Tensor, "points 3"], most: int, icp_distance: float
-) -> tuple[Float[np.ndarray, "kept 3"], Float[np.ndarray, "kept 3"]]:
-    """Predicted cloud on the true one: Sim(3) on all matched points, then ICP on at most `most` of them.
-
-    The points kept are spread evenly over the input's order, so they are the same for every model.
-    """
+    predicted: Float[Tensor, "points 3"],
+    truth: Float[Tensor, "points 3"],
+    icp_distance: float,
+    protocol: CloudProtocol = FULL_CLOUDS,
+) -> tuple[Predicted, Truth]:
+    """Predicted cloud on the true one: Sim(3) on all matched points, then ICP led by the protocol's points."""
     predicted, truth = predicted.double(), truth.double()
-    aligned = align_similarity(predicted, truth).apply(predicted)
-    kept = torch.linspace(0, len(truth) - 1, min(most, len(truth))).round().long()
-    cloud, reference = aligned[kept].cpu().numpy(), truth[kept].cpu().numpy()
-    return refine_by_icp(cloud, reference, icp_distance), reference
+    aligned = align_similarity(predicted, truth).apply(predicted).cpu().numpy()
+    reference = truth.cpu().numpy()
+    return refine_by_icp(aligned, reference, icp_distance, protocol), reference

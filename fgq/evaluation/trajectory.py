@@ -2,6 +2,7 @@
 
 import numpy as np
 from evo.core import metrics
+from evo.core.geometry import GeometryException
 from evo.core.trajectory import PosePath3D
 from jaxtyping import Float
 from torch import Tensor
@@ -27,7 +28,7 @@ def trajectory_errors(predicted: Float[Tensor, "frames 3 4"], truth: Float[Tenso
     reference, estimate = as_path(truth), as_path(predicted)
     try:
         estimate.align(reference, correct_scale=True)
-    except Exception as error:  # evo raises its own GeometryException, numpy a LinAlgError
+    except (GeometryException, np.linalg.LinAlgError) as error:
         raise FgqError(f"the predicted camera path cannot be aligned to the true one: {error}") from error
 
     def rms(metric: metrics.PE) -> float:

@@ -7,8 +7,9 @@ import torch
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
 from fgq.evaluation.depth import depth_errors
-from fgq.evaluation.evaluate import predict, valid_mask
+from fgq.evaluation.evaluate import predict
 from fgq.evaluation.intervals import mean_interval
+from fgq.evaluation.measure import valid_mask
 from fgq.vggt import VGGT
 
 

@@ -1,4 +1,4 @@
-"""The diagonal Fisher of every block output, for every task (arXiv:2605.15828, section 3).
+"""The diagonal Fisher of every block output, for every task (arXiv:2605.15828).
 
 F_k[l, c] = 1/N Σ_n Σ_t (∂L_k / ∂h_{l,t,c})²: N clips, t all tokens of a clip, h_l the output of block l.
 """
@@ -124,9 +124,7 @@ def squared_gradients(
     return torch.stack(tasks, dim=1)
 
 
-def token_sum(
-    gradient: Float[Tensor, "all_frames tokens channels"], clips: int
-) -> Float[Tensor, "{clips} channels"]:
+def token_sum(gradient: Float[Tensor, "all_frames tokens channels"], clips: int) -> Float[Tensor, "{clips} channels"]:
     """Σ over a clip's frames and tokens of the squared gradient, in float32."""
     return gradient.float().square().unflatten(0, (clips, -1)).sum((1, 2))
 

@@ -1,4 +1,4 @@
-"""From one Fisher a task to the channel weights of the calibration loss (arXiv:2605.15828, section 3)."""
+"""From one Fisher a task to the channel weights of the calibration loss (arXiv:2605.15828)."""
 
 import torch
 from jaxtyping import Float

@@ -58,7 +58,7 @@ class FisherTable:
         return self.values.shape[-1]
 
     def sensitivity(self, task_weights: dict[str, float] | None = None) -> Float[Tensor, "blocks channels"]:
-        """The tasks merged, before any normalisation by block; mean 1 over all for equal shares that sum to 1.
+        """The tasks merged, before any normalisation by block; its mean over all is the sum of the task weights.
 
         `task_weights` maps task to weight (equal ones by default). Raises FgqError for a weighted task that no block
         influences.
@@ -101,9 +101,7 @@ class FisherTable:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         about = {name: value for name, value in asdict(self).items() if name != "values"}
-        save_file(
-            {"values": self.values.contiguous()}, path, metadata={"format": FORMAT, "fisher": json.dumps(about)}
-        )
+        save_file({"values": self.values.contiguous()}, path, metadata={"format": FORMAT, "fisher": json.dumps(about)})
 
     @classmethod
     def load(cls, path: str | Path) -> "FisherTable":

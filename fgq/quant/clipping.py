@@ -1,17 +1,13 @@
 """Learnable clipping: a range is shrunk by sigmoid factors before its scale is found (FlatQuant, arXiv:2410.09426)."""
 
-from typing import Protocol
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fgq.quant.rounding import ClampToRange, Extremes
+
 START_LOGIT = 4.0  # sigmoid(4) = 0.982: almost the whole range to begin with
 LOW, HIGH = 0, 1  # columns of every table of factors
-
-
-class Clip(Protocol):
-    def factors(self) -> Float[Tensor, "rows 2"]: ...
 
 
 class LearnableClip(nn.Module):
@@ -46,13 +42,13 @@ class FixedClip(nn.Module):
         return FixedClip(self.table.clone())
 
 
-def clip_weight(
-    weight: Float[Tensor, "out width"], factors: Float[Tensor, "out 2"]
-) -> Float[Tensor, "out width"]:
+Clip = LearnableClip | FixedClip
+
+
+def clip_weight(weight: Float[Tensor, "out width"], factors: Float[Tensor, "out 2"]) -> Float[Tensor, "out width"]:
     """Limits each output channel to its shrunken range. Unlike a grid's range this one need not hold 0."""
-    low = weight.amin(1, keepdim=True) * factors[:, LOW, None]
-    high = weight.amax(1, keepdim=True) * factors[:, HIGH, None]
-    return weight.clamp(low, high)
+    low, high = Extremes.apply(weight)
+    return ClampToRange.apply(weight, low * factors[:, LOW, None], high * factors[:, HIGH, None])
 
 
 def clip_range(

@@ -1,14 +1,13 @@
 """Integer grids: how many bits, where a code may lie, and the scale that joins a range of values to the codes."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
 from fgq.errors import FgqError
-from fgq.quant.rounding import RoundToGrid
+from fgq.quant.rounding import Extremes, RoundToGrid
 
 OFF_BITS = 16  # a grid of this many bits leaves values as they are
 BITS = (*range(2, 9), OFF_BITS)
@@ -30,7 +29,7 @@ class Grid:
 
     bits: int
     symmetric: bool = True
-    per: Literal["channel", "token"] = "channel"
+    per: str = "channel"  # or "token"
 
     def __post_init__(self):
         if isinstance(self.bits, bool) or self.bits not in BITS:
@@ -57,7 +56,8 @@ class Grid:
 
     def find_range(self, x: Float[Tensor, "*rows width"]) -> tuple[Range, Range]:
         """Lowest and highest value along the last axis, 0 included: two tensors [..., 1]."""
-        return x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
+        low, high = Extremes.apply(x)
+        return low.clamp(max=0), high.clamp(min=0)
 
     def find_scale(self, low: Range, high: Range) -> tuple[Range, Range | None]:
         """Scale and zero point (None when symmetric) of a range low <= 0 <= high."""

@@ -8,9 +8,7 @@ from fgq.quant.clipping import Clip, FixedClip, clip_range
 from fgq.quant.grid import Grid
 
 
-def quantize_tokens(
-    x: Float[Tensor, "*tokens width"], grid: Grid, clip: Clip
-) -> Float[Tensor, "clips *tokens width"]:
+def quantize_tokens(x: Float[Tensor, "*tokens width"], grid: Grid, clip: Clip) -> Float[Tensor, "clips *tokens width"]:
     """Fake-quantizes an input once for each pair of clipping factors: q, k and v read the same input in three ways."""
     if grid.is_off:
         return x[None]
@@ -28,7 +26,7 @@ def multiply_parts(
 
 
 def join_parts(parts: Float[Tensor, "clips *tokens part"]) -> Float[Tensor, "*tokens out"]:
-    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts), dim=-1)
+    return parts.squeeze(0) if len(parts) == 1 else torch.cat(tuple(parts), dim=-1)
 
 
 class QuantizedLinear(nn.Module):
@@ -41,6 +39,8 @@ class QuantizedLinear(nn.Module):
 
     def __init__(self, width: int, out: int, weight_grid: Grid, activation_grid: Grid, clips: int = 1):
         super().__init__()
+        self.in_features = width
+        self.out_features = out
         self.weight_grid = weight_grid
         self.activation_grid = activation_grid
         if weight_grid.is_off:

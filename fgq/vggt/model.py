@@ -1,6 +1,7 @@
 """VGGT: images of a scene to cameras, depth and point maps (arXiv:2503.11651)."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,8 @@ class VGGT(PreTrainedModel):
     base_model_prefix = ""
     main_input_name = "images"
     _no_split_modules = ["Block"]
+    omitted_tensors: tuple[str, ...] = ()  # of the checkpoint it was loaded from: the track head's, if any
+    quantization = None  # what `fgq.quantize` did to the blocks, if anything
 
     def __init__(self, config: VGGTConfig):
         super().__init__(config)
@@ -92,6 +95,12 @@ class VGGT(PreTrainedModel):
         images = self.check_images(images)
         block_outputs = self.aggregator(images)
         return self.read_heads(block_outputs, images.shape, return_tokens=return_tokens)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes a folder that `fgq.load_model` reads, quantized blocks included."""
+        from fgq.checkpoint import save  # the checkpoint knows the model; the model must not need it to run
+
+        save(self, folder)
 
     def layer_tokens(self, block_outputs: list[Tensor], layer: int) -> Tensor:
         """Frame and global output of one layer, side by side: [B * S, tokens, 2C]."""

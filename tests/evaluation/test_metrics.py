@@ -7,10 +7,8 @@ from scipy.spatial.transform import Rotation
 
 from fgq.errors import FgqError
 from fgq.evaluation.depth import depth_errors
-from fgq.evaluation.points import aligned_clouds, cloud_errors, mean_point_error
 from fgq.evaluation.pose import AUC_THRESHOLDS, auc, direction_angle, pair_errors, recall, rotation_angle
 from fgq.evaluation.trajectory import trajectory_errors
-from fgq.geometry.alignment import align_similarity
 
 POSES = ("pose0", "pose1", "pose2")
 
@@ -105,23 +103,25 @@ def test_depth_errors_of_known_predictions():
         depth_errors(-truth, truth, torch.ones_like(valid))
 
 
-def test_clouds_agree_with_the_reference(golden_metrics):
-    data, expected = golden_metrics
-    for name in ("points0", "points1"):
-        predicted, truth = data[f"{name}.pred"], data[f"{name}.gt"]
-        aligned = align_similarity(predicted, truth).apply(predicted).numpy()
-        normals = data[f"{name}.pred_normals"].numpy(), data[f"{name}.gt_normals"].numpy()
-        for measure, value in cloud_errors(aligned, truth.numpy(), *normals).items():
-            assert value == pytest.approx(expected[name][measure], rel=1e-6), measure
+def test_a_true_depth_of_zero_is_refused_where_it_counts():
+    truth = torch.tensor([[0.0, 2.0], [4.0, 8.0]])
+    with pytest.raises(FgqError, match="1 valid pixels.*mark them invalid"):
+        depth_errors(truth + 1, truth, torch.ones_like(truth, dtype=torch.bool))
+    assert depth_errors(truth, truth, truth > 0)["rmse"] == 0
 
 
-def test_a_moved_cloud_has_no_error_and_a_thickened_one_has_its_thickness():
-    generator = torch.Generator().manual_seed(2)
-    truth = torch.rand(3000, 3, generator=generator, dtype=torch.float64) * 2
-    turn = torch.from_numpy(Rotation.random(rng=4).as_matrix())
-    moved = 0.4 * truth @ turn.T + 5
-    assert mean_point_error(moved, truth) == pytest.approx(0, abs=1e-9)
-    assert cloud_errors(*aligned_clouds(moved, truth, 1000, 0.1))["acc_mean"] == pytest.approx(0, abs=1e-6)
-    noise = 0.01 * torch.nn.functional.normalize(torch.randn(3000, 3, generator=generator, dtype=torch.float64), dim=-1)
-    expected = 0.01 / truth.norm(dim=-1).mean().item()
-    assert mean_point_error(truth + noise, truth) == pytest.approx(expected, rel=0.02)
+def test_frames_of_different_scales_are_an_error_although_each_alone_is_perfect():
+    truth = torch.rand(2, 5, 5, generator=torch.Generator().manual_seed(0)) + 1
+    valid = torch.ones_like(truth, dtype=torch.bool)
+    uneven = truth * torch.tensor([1.0, 1.5])[:, None, None]
+    assert all(depth_errors(uneven[i], truth[i], valid[i])["abs_rel"] < 1e-6 for i in range(2))
+    assert depth_errors(uneven, truth, valid)["abs_rel"] > 0.1
+
+
+def test_a_path_that_stands_still_cannot_be_aligned(poses):
+    predicted, truth, _ = poses["pose0"]
+    still = predicted[:1].expand_as(predicted)
+    with pytest.raises(FgqError, match="cannot be aligned"):
+        trajectory_errors(still, truth)
+    rotation, translation = pair_errors(still, truth)
+    assert torch.isfinite(rotation).all() and (translation == 90).all()  # no direction is no hit

@@ -7,8 +7,8 @@ import torch
 
 from fgq.data import playroom
 from fgq.errors import FgqError
-from fgq.evaluation import HEADLINE, METRICS, Report, combine, evaluate, predict, view_ablation
-from fgq.evaluation.intervals import bootstrap_means, mean_interval
+from fgq.evaluation import FULL_CLOUDS, HEADLINE, METRICS, Report, combine, evaluate, predict, view_ablation
+from fgq.evaluation.metrics import NORMAL_CONSISTENCY
 from fgq.geometry import encode_pose
 from fgq.vggt import VGGT, Predictions, VGGTConfig
 
@@ -54,16 +54,20 @@ class Oracle(VGGT):
 
 def test_the_truth_scores_perfectly_at_any_scale(model, scenes):
     for scale in (1.0, 0.3):
-        means = evaluate(Oracle(model.config, scenes, scale), scenes, progress=False).means()
+        means = evaluate(Oracle(model.config, scenes, scale), scenes, progress=False, clouds=FULL_CLOUDS).means()
         for name, value in means.items():
             best = {"%": 100.0, "1": 1.0}[METRICS[name].unit] if METRICS[name].higher_is_better else 0.0
             assert value == pytest.approx(best, abs=2e-3), name
 
 
 def test_one_row_a_scene_and_metric(model, scenes):
-    report = evaluate(model, scenes, reference=model, progress=False)
+    report = evaluate(model, scenes, reference=model, progress=False, clouds=FULL_CLOUDS, run="first")
     assert len(report.frame) == len(scenes) * len(METRICS)
-    assert set(report.frame.metric) == set(METRICS)
+    assert set(report.frame.metric) == set(METRICS) and report.frame.run.eq("first").all()
+    fast = evaluate(model, scenes, progress=False)
+    assert set(METRICS) - set(fast.frame.metric) == {
+        *NORMAL_CONSISTENCY, *(name for name in METRICS if name.startswith("deviation_"))
+    }  # fmt: skip
     assert report.frame.recipe.eq("full precision").all() and report.frame.valid_pixels.eq(3 * 16 * 16).all()
     assert report.means(prefix="deviation").abs().max() == 0  # a model does not deviate from itself
 
@@ -95,12 +99,13 @@ def test_nan_predictions_name_the_scene(model, scenes):
         evaluate(Broken(model.config, scenes), scenes, progress=False)
 
 
-def made_report(values, recipe="rtn", metric="depth_abs_rel"):
+def made_report(values, recipe="rtn", metric="depth_abs_rel", first_seed=0, dataset="made", pixels=1):
     seeds, scenes = values.shape
     rows = [
-        {"recipe": recipe, "weight_bits": 4, "activation_bits": 4, "seed": s, "dataset": "made", "scene": f"scene {n}",
-         "task": METRICS[metric].task, "metric": metric, "value": values[s, n], "unit": METRICS[metric].unit,
-         "valid_pixels": 1, "seconds": 0.0, "note": ""}
+        {"run": "", "recipe": recipe, "weight_bits": 4, "activation_bits": 4, "seed": first_seed + s,
+         "dataset": dataset, "scene": f"scene {n}", "task": METRICS[metric].task, "metric": metric,
+         "value": values[s, n], "unit": METRICS[metric].unit, "higher_is_better": METRICS[metric].higher_is_better,
+         "valid_pixels": pixels, "seconds": 0.0, "note": ""}
         for s in range(seeds) for n in range(scenes)
     ]  # fmt: skip
     return Report(pd.DataFrame(rows))
@@ -120,22 +125,6 @@ def test_paired_differences_see_what_unpaired_ones_cannot():
     assert better.better and better.npd < 0
 
 
-def test_interval_covers_the_truth_about_as_often_as_it_says():
-    generator = np.random.default_rng(1)
-    hits = 0
-    for trial in range(120):
-        seed_effect = generator.normal(0, 0.3, (8, 1))
-        values = 1.0 + seed_effect + generator.normal(0, 0.5, (1, 40)) + generator.normal(0, 0.2, (8, 40))
-        _, low, high = mean_interval(values, seed=trial)
-        hits += low < 1.0 < high
-    assert 0.85 < hits / 120 <= 0.99
-
-
-def test_bootstrap_over_scenes_has_the_standard_error_of_the_mean():
-    values = np.random.default_rng(2).normal(0, 1, (1, 400))
-    assert bootstrap_means(values).std() == pytest.approx(values.std() / 20, rel=0.1)
-
-
 def test_reports_of_other_scenes_are_refused_and_files_round_trip(tmp_path):
     full = made_report(np.array([[1.25, 0.5, np.nan, 3]]))
     with pytest.raises(FgqError, match="different scenes"):
@@ -146,6 +135,62 @@ def test_reports_of_other_scenes_are_refused_and_files_round_trip(tmp_path):
     pd.testing.assert_frame_equal(Report.load(tmp_path / "report.csv").frame, full.frame)
     with pytest.raises(FgqError, match="no such report"):
         Report.load(tmp_path / "none.csv")
+
+
+def test_what_cannot_be_paired_is_said():
+    base = made_report(np.ones((2, 4)))
+    with pytest.raises(FgqError, match=r"seeds \[5, 6\].*\[0, 1\]"):
+        made_report(np.ones((2, 4)), first_seed=5).compare(base)
+    with pytest.raises(FgqError, match="several datasets \\(made, other\\)"):
+        made_report(np.ones((2, 4)), dataset="other").compare(base)
+    with pytest.raises(FgqError, match="scene 0 has 7 and 1 valid pixels"):
+        made_report(np.ones((2, 4)), pixels=7).compare(base)
+    with pytest.raises(FgqError, match="share no metric"):
+        made_report(np.ones((2, 4)), metric="pose_auc@30").compare(base)
+    with pytest.raises(FgqError, match="no reports"):
+        combine([])
+
+
+def test_an_empty_value_is_never_averaged_away():
+    values = np.array([[1.0, 2.0, np.nan]])
+    report = made_report(values)
+    assert np.isnan(report.means()["depth_abs_rel"])
+    row = report.summary().iloc[0]
+    assert np.isnan(row["mean"]) and row.failed == 1 and row.scenes == 3
+    row = report.compare(made_report(np.ones((1, 3)))).iloc[0]
+    assert np.isnan(row.difference) and not row.better and not row.worse
+
+
+def test_one_scene_gives_no_verdict():
+    row = made_report(np.array([[0.9]])).compare(made_report(np.array([[0.1]]))).iloc[0]
+    assert row.difference == pytest.approx(0.8) and np.isnan(row.low) and not row.worse and not row.better
+
+
+def test_markdown_holds_the_summary():
+    values = np.random.default_rng(0).normal(1, 0.1, (2, 30))
+    report = made_report(values)
+    lines = report.to_markdown().splitlines()
+    cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
+    row = report.summary().iloc[0]
+    assert len(lines) == 3 and cells[:4] == ["rtn", "W4A4", "depth_abs_rel", "1"]
+    assert cells[4] == f"{values.mean():.4g} [{row.low:.4g}, {row.high:.4g}]" and cells[5] == "2 × 30"
+
+
+def test_references_of_other_scenes_are_refused(model, scenes):
+    other = predict(model, [s.frames([0, 1]) for s in scenes], progress=False)
+    with pytest.raises(FgqError, match=f"{scenes[0].name}.*same scenes"):
+        evaluate(model, scenes, reference=other, progress=False)
+    with pytest.raises(FgqError, match="3 scenes, but 5"):
+        evaluate(model, scenes, reference=other[:3], progress=False)
+
+
+def test_two_frames_have_pairs_but_no_trajectory(model, scenes):
+    report = evaluate(model, [s.frames([0, 1]) for s in scenes], progress=False)
+    rows = report.frame.set_index("metric")
+    assert (
+        rows.loc["trajectory_ate"].value.isna().all() and rows.loc["trajectory_ate"].note.str.contains("3 frames").all()
+    )
+    assert rows.loc["pose_auc@30"].value.notna().all()
 
 
 def test_the_view_ablation_pairs_each_frame_with_itself(model, scenes):

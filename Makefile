@@ -1,0 +1,39 @@
+# make book, make test, make lab, make clean. The first three set up .venv when it is missing, outdated or half made.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+UNFINISHED := $(VENV)/.unfinished
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+.PHONY: book test lab clean
+
+book: $(READY)
+	@echo "== Running the chapters, then building the pages (what is up to date is not run again)"
+	$(BIN)/fgq run book/runs/tiny.yaml --build
+
+test: $(READY)
+	@echo "== Testing"
+	$(BIN)/python -m pytest
+
+lab: $(READY)
+	@echo "== Opening the book's folder in JupyterLab; open a chapter with: right click, Open With, Notebook"
+	$(BIN)/jupyter lab --notebook-dir=book
+
+clean:
+	@echo "== Removing the run of make book and caches; $(VENV) and other runs in out/ stay"
+	rm -rf out/tiny .pytest_cache .ruff_cache .hypothesis
+	find fgq tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamp is written last. An installation that was killed leaves its mark, and is started over, because pip takes a
+# package that was only half copied for an installed one.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@if [ -e $(UNFINISHED) ]; then echo "== $(VENV) was left half made: starting it over"; rm -rf $(VENV); fi
+	@echo "== Setting up $(VENV) with the packages of constraints.txt (once, a few minutes, about 2 GB)"
+	@mkdir -p $(VENV) && touch $(UNFINISHED)
+	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --progress-bar off --constraint constraints.txt --editable ".[book,test]"
+	@rm -f $(UNFINISHED) && touch $@
+	@echo "== $(VENV) is ready"

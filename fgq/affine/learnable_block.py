@@ -1,0 +1,159 @@
+"""The block that calibration trains: full-precision weights stay, transforms and clips learn."""
+
+import copy
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fgq.affine.diagonal import smooth_start
+from fgq.affine.kronecker import Kronecker, LearnableKronecker
+from fgq.affine.quantized_block import QuantizedBlock
+from fgq.affine.sites import RUN_TIME, SITES, Site, linear_of
+from fgq.affine.spec import BlockSpec
+from fgq.quant.clipping import FixedClip, LearnableClip, clip_weight
+from fgq.quant.linear import join_parts, multiply_parts, quantize_tokens
+from fgq.vggt.attention import Block, RotaryTable
+
+Matrices = dict[str, Kronecker]
+Maxima = dict[str, Float[Tensor, " width"]]  # by site: largest magnitude of each input channel
+
+
+class LearnableBlock(nn.Module):
+    """Same call as `Block`, fake-quantized, differentiable in `transform_parameters` and `clip_parameters`.
+
+    Holds its own copy of the block. `input_max` starts the diagonals (see `smooth_start`); without it they start at 1.
+    Source: FlatQuant (arXiv:2410.09426) as FGQ (arXiv:2605.15828) applies it to VGGT.
+    """
+
+    def __init__(
+        self,
+        block: Block,
+        spec: BlockSpec,
+        input_max: Maxima | None = None,
+        alpha: float = 0.5,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        self.spec = spec
+        self.block = copy.deepcopy(block).float().requires_grad_(False)
+        self.transforms, self.weight_clips, self.input_clips = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        for site in SITES:
+            weight = linear_of(self.block, site).weight
+            if spec.transforms == "kronecker":
+                start = None
+                if site.has_diagonal:
+                    start = torch.ones(weight.shape[1], device=weight.device)
+                    if input_max is not None:
+                        start = smooth_start(weight, input_max[site.name].float(), alpha)
+                factors = site.factors(weight.shape[1], block.attn.num_heads)
+                self.transforms[site.name] = LearnableKronecker(*factors, start, generator)
+            clips = spec.num_clips(site.projections)
+            learns = spec.clipping == "learned"
+            self.weight_clips[site.name] = make_clip(len(weight), learns and not spec.weight.is_off)
+            self.input_clips[site.name] = make_clip(clips, learns and not spec.activation.is_off)
+        self.to(block.norm1.weight.device)
+
+    def transform_parameters(self) -> list[nn.Parameter]:
+        return list(self.transforms.parameters())
+
+    def clip_parameters(self) -> list[nn.Parameter]:
+        return [*self.weight_clips.parameters(), *self.input_clips.parameters()]
+
+    @torch.no_grad()
+    def become_neutral(self) -> None:
+        """Identity transforms and whole ranges: plain round-to-nearest in this block's shape."""
+        for transform in self.transforms.values():
+            transform.become_identity()
+        for logits in self.clip_parameters():
+            logits.fill_(torch.inf)
+
+    def matrices(self) -> Matrices:
+        """Every transform's matrices, once a step; empty when the recipe transforms nothing."""
+        return {name: transform.matrices() for name, transform in self.transforms.items()}
+
+    def prepared_weight(self, site: Site, matrices: Matrices) -> tuple[Tensor, Tensor]:
+        """Weight [out, width] and bias [out] ready to be rounded: input transform, clip, then value transform."""
+        linear = linear_of(self.block, site)
+        weight, bias = linear.weight, linear.bias
+        if site.name in matrices:
+            weight = matrices[site.name].apply_inverse(weight)
+        if not self.spec.weight.is_off and self.spec.clipping == "learned":
+            weight = clip_weight(weight, self.weight_clips[site.name].factors())
+        if site.name == "attn_in" and matrices:
+            per_head = matrices["attn_out"].right.forward
+            weight, bias = transform_values(weight, per_head), transform_values(bias[:, None], per_head)[:, 0]
+        return weight, bias
+
+    def linear(self, site: Site, x: Tensor, matrices: Matrices) -> Tensor:
+        """One linear layer on its transformed input: [clips, batch, tokens, out / clips]."""
+        weight, bias = self.prepared_weight(site, matrices)
+        weight = self.spec.weight.fake_quantize(weight)
+        x = quantize_tokens(x, self.spec.activation, self.input_clips[site.name])
+        return join_parts(multiply_parts(x, weight)) + bias
+
+    def forward(
+        self, x: Float[Tensor, "batch tokens channels"], rotary: RotaryTable | None = None
+    ) -> Float[Tensor, "batch tokens channels"]:
+        block, matrices = self.block, self.matrices()
+        attn_in, attn_out, fc1_in, fc2_in = SITES
+        qkv = self.linear(attn_in, apply_input(attn_in, block.norm1(x), matrices), matrices)
+        mixed = block.attn.mix(*qkv.chunk(3, dim=-1), rotary)
+        x = x + block.ls1(self.linear(attn_out, apply_input(attn_out, mixed, matrices), matrices))
+        hidden = self.linear(fc1_in, apply_input(fc1_in, block.norm2(x), matrices), matrices)
+        hidden = functional.gelu(hidden)
+        return x + block.ls2(self.linear(fc2_in, apply_input(fc2_in, hidden, matrices), matrices))
+
+    @torch.no_grad()
+    def freeze(self) -> QuantizedBlock:
+        """A new block with the codes, the fixed transforms and the diagonals folded; this one stays as it is."""
+        source, matrices = self.block, self.matrices()
+        fixed = QuantizedBlock(source.norm1.normalized_shape[0], source.attn.num_heads, self.spec)
+        fixed.to(source.norm1.weight.device)
+        for path in ("norm1", "norm2", "ls1", "ls2", "attn.q_norm", "attn.k_norm"):
+            fixed.get_submodule(path).load_state_dict(source.get_submodule(path).state_dict())
+        for path in ("norm1", "norm2", "attn.q_norm", "attn.k_norm"):
+            fixed.get_submodule(path).eps = source.get_submodule(path).eps
+        for site in SITES:
+            weight, bias = self.prepared_weight(site, matrices)
+            linear_of(fixed, site).store(weight, bias, self.input_clips[site.name].freeze())
+            if site.name in matrices:
+                fold(site, matrices[site.name], fixed)
+        return fixed
+
+
+def make_clip(rows: int, learns: bool) -> LearnableClip | FixedClip:
+    return LearnableClip(rows) if learns else FixedClip.whole(rows)
+
+
+def apply_input(site: Site, x: Tensor, matrices: Matrices) -> Tensor:
+    if site.name not in matrices:
+        return x
+    transform = matrices[site.name]
+    # The values arrive with the per-head factor in them: only the mixing of heads is left to do.
+    return transform.apply(x) if site.has_diagonal else transform.apply_left(x)
+
+
+def transform_values(
+    weight: Float[Tensor, "three_channels width"], per_head: Float[Tensor, "head_dim head_dim"]
+) -> Float[Tensor, "three_channels width"]:
+    """Multiplies the value rows of a stacked q, k, v weight by the per-head matrix, on the output side."""
+    others, values = weight.split([2 * len(weight) // 3, len(weight) // 3])
+    values = (per_head.T @ values.unflatten(0, (-1, len(per_head)))).flatten(0, 1)
+    return torch.cat([others, values])
+
+
+def fold(site: Site, transform: Kronecker, fixed: QuantizedBlock) -> None:
+    """Puts a transform's run-time part in its place and its diagonal into the LayerNorm's weight and bias."""
+    at_run_time = fixed.transforms[site.name]
+    at_run_time.left = transform.left.forward.clone()
+    if not site.has_diagonal:
+        return
+    at_run_time.right = transform.right.forward.clone()
+    if site.diagonal == RUN_TIME:
+        at_run_time.diagonal = transform.diagonal.detach().clone()
+    else:
+        norm = fixed.get_submodule(site.diagonal)
+        norm.weight.mul_(transform.diagonal)
+        norm.bias.mul_(transform.diagonal)

@@ -1,0 +1,146 @@
+"""Calibration of one block: learn its transforms and clips, keep the best, freeze."""
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fgq.affine.learnable_block import LearnableBlock, Maxima
+from fgq.affine.quantized_block import QuantizedBlock
+from fgq.affine.spec import BlockSpec
+from fgq.calibrate.log import BlockLog
+from fgq.calibrate.objective import block_loss, normalised
+from fgq.calibrate.recipe import Recipe
+from fgq.calibrate.tokens import Clips, TokenLayouts, batches, run_clips
+from fgq.vggt.attention import Block
+
+FLOOR = 1e-3  # of the cosine schedule, as a share of the full rate
+WARMUP_START = 0.01  # share of the full rate at the first step
+
+Losses = tuple[float, float]  # unweighted, weighted
+Report = Callable[[int, float], None]  # called after a step with the epoch (from 1) and the last epoch's mean loss
+
+
+def rate_factor(step: int, total: int, warmup: int) -> float:
+    """Share of the full learning rate at a step: a cosine to almost nothing times a linear warm-up."""
+    cosine = FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * step / total)) / 2
+    if step >= warmup:
+        return cosine
+    return cosine * (WARMUP_START + (1 - WARMUP_START) * step / warmup)
+
+
+class BlockProblem:
+    """One block's calibration data: its inputs, the outputs to match, and the weights of their channels."""
+
+    def __init__(
+        self, kind: str, inputs: Clips, targets: Clips, weights: Float[Tensor, " channels"], layouts: TokenLayouts
+    ):
+        self.kind, self.inputs, self.targets, self.layouts = kind, inputs, targets, layouts
+        self.weights = weights.to(inputs.device)
+
+    def loss(self, block: nn.Module, batch: slice) -> Float[Tensor, ""]:
+        output = run_clips(block, self.kind, self.inputs[batch].float(), self.layouts)
+        return block_loss(output.float(), self.targets[batch].float(), self.weights)
+
+    @torch.no_grad()
+    def measure(self, block: QuantizedBlock, clips_per_step: int) -> Losses:
+        """The mean loss over all clips."""
+        plain = weighted = 0.0
+        for batch in batches(len(self.inputs), clips_per_step):
+            output = run_clips(block, self.kind, self.inputs[batch].float(), self.layouts)
+            error = (output.float() - self.targets[batch].float()).square().flatten(0, -2).mean(0, dtype=torch.float64)
+            share = (batch.stop - batch.start) / len(self.inputs)
+            plain += share * error.mean().item()
+            weighted += share * (error * self.weights).mean().item()
+        return plain, weighted
+
+
+class NotFinite(ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+def fit(block: LearnableBlock, problem: BlockProblem, recipe: Recipe, report: Report) -> int:
+    """Trains the block in place and leaves it with the parameters of its best epoch, whose number is returned.
+
+    The best epoch has the lowest mean loss over its steps. Raises NotFinite.
+    """
+    groups = [(block.transform_parameters(), 1.0), (block.clip_parameters(), recipe.clip_rate_factor)]
+    groups = [{"params": list(parameters), "factor": factor} for parameters, factor in groups if parameters]
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
+    steps = list(batches(len(problem.inputs), recipe.clips_per_step))
+    total, step, best, best_epoch, mean = recipe.epochs * len(steps), 0, None, 0, math.inf
+    lowest = math.inf
+    device = problem.inputs.device.type
+    for epoch in range(1, recipe.epochs + 1):
+        losses = []
+        for batch in steps:
+            rate = recipe.learning_rate * rate_factor(step, total, recipe.warmup_steps)
+            for group in optimiser.param_groups:
+                group["lr"] = rate * group["factor"]
+            with torch.autocast(device, torch.bfloat16, enabled=recipe.autocast == "bfloat16"):
+                loss = problem.loss(block, batch)
+            optimiser.zero_grad()
+            normalised(loss).backward()
+            optimiser.step()
+            losses.append(loss.detach())
+            step += 1
+            report(epoch, mean)
+        mean = torch.stack(losses).mean().item()
+        if not math.isfinite(mean):
+            raise NotFinite(f"the loss became {mean} in epoch {epoch}")
+        if mean < lowest:
+            lowest, best_epoch = mean, epoch
+            best = [parameter.detach().clone() for parameter in parameters]
+    with torch.no_grad():
+        for parameter, value in zip(parameters, best, strict=True):
+            parameter.copy_(value)
+    return best_epoch
+
+
+def calibrate_block(
+    name: str,
+    block: Block,
+    problem: BlockProblem,
+    input_max: Maxima,
+    recipe: Recipe,
+    generator: torch.Generator,
+    report: Report,
+) -> tuple[QuantizedBlock, BlockLog]:
+    """One block, from full precision to fixed codes.
+
+    A block whose loss stops being finite falls back to round-to-nearest, and one that learning made worse to its start;
+    either way the log says so.
+    """
+    started = time.perf_counter()
+    spec = recipe.block_spec()
+    measure = recipe.clips_per_step
+    plain_spec = BlockSpec(spec.weight, spec.activation)
+    rtn_losses = problem.measure(LearnableBlock(block, plain_spec).freeze(), measure)
+    learnable = LearnableBlock(block, spec, input_max, recipe.smooth_alpha, generator)
+    kept = learnable.freeze()
+    initial = final = problem.measure(kept, measure)
+    epoch, steps, warning = None, 0, None
+    if recipe.learns:
+        try:
+            epoch = fit(learnable, problem, recipe, report)
+            learnt = learnable.freeze()
+            losses = problem.measure(learnt, measure)
+            if not math.isfinite(losses[1]):
+                raise NotFinite(f"the loss of the learnt block is {losses[1]}")
+            if losses[1] <= initial[1]:
+                kept, final = learnt, losses
+            else:
+                epoch, warning = 0, f"block {name}: learning raised the loss, so its start was kept"
+        except NotFinite as failure:
+            learnable.become_neutral()
+            kept, epoch = learnable.freeze(), None
+            final = problem.measure(kept, measure)
+            warning = f"block {name}: {failure}, so it was rounded to nearest; try a lower learning_rate"
+        steps = recipe.epochs * len(list(batches(len(problem.inputs), recipe.clips_per_step)))
+    seconds = time.perf_counter() - started
+    losses = (rtn_losses[0], initial[0], final[0], rtn_losses[1], initial[1], final[1])
+    return kept, BlockLog(name, *losses, steps, epoch, seconds, warning)

@@ -1,0 +1,128 @@
+"""Recipes: what a calibration does, as values. A baseline is a recipe, not another program."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from fgq.affine.spec import BlockSpec
+from fgq.errors import FgqError
+from fgq.quant.grid import Grid
+
+
+class RecipeError(FgqError):
+    """A recipe, or an argument of `quantize`, that cannot be followed."""
+
+
+CHOICES = {
+    "transforms": ("none", "kronecker"),
+    "clipping": ("none", "learned"),
+    "weighting": ("uniform", "fisher"),
+    "block_inputs": ("full_precision",),
+    "qkv_clip": ("separate", "shared"),
+    "token_dtype": ("float32", "bfloat16"),
+    "autocast": ("off", "bfloat16"),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a calibration, and so everything its checkpoint states.
+
+    Raises RecipeError for an unknown choice or a number out of range, FgqError for bits outside 2 to 8 and 16.
+    Defaults are those of the FGQ release (arXiv:2605.15828), which the paper's text overrides in one place: it gives a
+    learning rate of 1e-2.
+    """
+
+    name: str
+    weight_bits: int = 4  # 2 to 8, or 16 for none; round-to-nearest, one scale an output channel
+    activation_bits: int = 4  # the same; one scale a token, found at run time
+    weight_symmetric: bool = True
+    activation_symmetric: bool = True
+    transforms: str = "none"  # "kronecker": FlatQuant's learnable affine transforms
+    clipping: str = "none"  # "learned": sigmoid factors on every range
+    weighting: str = "uniform"  # of channels in the block loss; "fisher" needs a Fisher table
+    block_inputs: str = "full_precision"  # what a block reads while it is calibrated
+    qkv_clip: str = "separate"  # q, k and v each clip their common input, or share one clip
+    epochs: int = 15  # passes over the calibration clips, for each block
+    clips_per_step: int = 2
+    learning_rate: float = 5e-3  # of the transforms
+    clip_rate_factor: float = 10.0  # learning rate of the clipping logits over that of the transforms
+    warmup_steps: int = 16
+    weight_decay: float = 0.01  # AdamW's, on every learnable parameter
+    smooth_alpha: float = 0.5  # exponent of the activations' magnitude in the diagonal's start
+    token_dtype: str = "float32"  # of the cached tokens; "bfloat16" halves their memory and adds 0.2 % noise
+    autocast: str = "off"  # "bfloat16" runs the matrix products of a step in bf16
+
+    def __post_init__(self):
+        for field, allowed in CHOICES.items():
+            if getattr(self, field) not in allowed:
+                raise RecipeError(f"{field} {getattr(self, field)!r} is unknown: choose {' or '.join(allowed)}")
+        for field, least in (("epochs", 1), ("clips_per_step", 1), ("warmup_steps", 0), ("weight_decay", 0)):
+            if not least <= getattr(self, field) < float("inf"):
+                raise RecipeError(f"{field} must be at least {least}, not {getattr(self, field)!r}")
+        for field in ("learning_rate", "clip_rate_factor"):
+            if not 0 < getattr(self, field) < float("inf"):
+                raise RecipeError(f"{field} must be a positive number, not {getattr(self, field)!r}")
+        if not 0 <= self.smooth_alpha <= 1:
+            raise RecipeError(f"smooth_alpha must lie between 0 and 1, not {self.smooth_alpha!r}")
+        self.block_spec()  # the grids check the bits
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to fit: something is rounded, and something can adapt to it."""
+        rounds = self.weight_bits < 16 or self.activation_bits < 16
+        return rounds and (self.transforms != "none" or self.clipping != "none")
+
+    def block_spec(self) -> BlockSpec:
+        return BlockSpec(
+            weight=Grid(self.weight_bits, self.weight_symmetric, per="channel"),
+            activation=Grid(self.activation_bits, self.activation_symmetric, per="token"),
+            transforms=self.transforms,
+            clipping=self.clipping,
+            qkv_clip=self.qkv_clip,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold; `from_dict` gives an equal recipe back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Recipe":
+        check_fields(values)
+        if "name" not in values:
+            raise RecipeError("a recipe needs a name: the field is missing")
+        return cls(**values)
+
+
+RECIPES = {
+    "rtn": Recipe("rtn"),
+    "flatquant": Recipe("flatquant", transforms="kronecker", clipping="learned"),
+    "fgq": Recipe("fgq", transforms="kronecker", clipping="learned", weighting="fisher"),
+}
+
+
+def check_fields(values: dict[str, Any]) -> None:
+    """Raises RecipeError for a field that does not exist or a value of another type than the field's."""
+    known = {field.name: field.type for field in fields(Recipe)}
+    for name, value in values.items():
+        if name not in known:
+            raise RecipeError(f"a recipe has no field {name}: choose from {', '.join(known)}")
+        accepted = (int, float) if known[name] is float else known[name]
+        if not isinstance(value, accepted) or (isinstance(value, bool) and known[name] is not bool):
+            raise RecipeError(f"{name} must be of type {known[name].__name__}, not {value!r}")
+
+
+def find_recipe(
+    recipe: str | Recipe,
+    weight_bits: int | None = None,
+    activation_bits: int | None = None,
+    overrides: dict[str, Any] | None = None,
+) -> Recipe:
+    """A recipe by name or as a value, with bits (None keeps the recipe's own) and other fields replaced."""
+    if isinstance(recipe, str):
+        if recipe not in RECIPES:
+            raise RecipeError(f"recipe {recipe!r} is unknown: choose {', '.join(RECIPES)}, or pass a Recipe")
+        recipe = RECIPES[recipe]
+    bits = {"weight_bits": weight_bits, "activation_bits": activation_bits}
+    changes = dict(overrides or {}) | {name: value for name, value in bits.items() if value is not None}
+    check_fields(changes)
+    return replace(recipe, **changes)

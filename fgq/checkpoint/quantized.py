@@ -1,0 +1,63 @@
+"""Which blocks of a checkpoint are quantized, and how: quantization.json."""
+
+from dataclasses import asdict
+
+import torch
+
+from fgq.affine import BlockSpec, QuantizedBlock, empty_quantized_block
+from fgq.calibrate import Quantization
+from fgq.errors import FgqError
+from fgq.quant import Grid
+from fgq.vggt import VGGT
+
+FORMAT = "fgq-quantized-1"
+
+
+def describe(model: VGGT) -> dict:
+    """What `rebuild` needs: each quantized block's spec by its name, and how it was calibrated, where that is known.
+
+    {} for a model without quantized blocks.
+    """
+    blocks = {
+        name: asdict(block.spec) for name, block in model.aggregator.blocks() if isinstance(block, QuantizedBlock)
+    }
+    if not blocks:
+        return {}
+    calibration = model.quantization.to_dict() if model.quantization is not None else None
+    return {"format": FORMAT, "quant_method": "fgq", "blocks": blocks, "calibration": calibration}
+
+
+def rebuild(model: VGGT, description: dict, source: str) -> None:
+    """Puts empty quantized blocks, without storage, where the description has some, and sets `model.quantization`.
+
+    Raises FgqError, naming `source`, for a description of another format, an unknown block or an unknown choice.
+    """
+    if description.get("format") != FORMAT:
+        raise FgqError(
+            f"{source}: quantization.json has format {description.get('format')!r}, this fgq reads {FORMAT!r}: "
+            "use the fgq that wrote it"
+        )
+    for name, content in description.get("blocks", {}).items():
+        if name not in model.config.block_names:
+            raise FgqError(f"{source}: quantization.json describes block {name}, which the model does not have")
+        with torch.device("meta"):
+            model.aggregator.replace_block(name, empty_quantized_block(model.config, read_spec(content, name, source)))
+    calibration = description.get("calibration")
+    model.quantization = read_calibration(calibration, source) if calibration is not None else None
+
+
+def read_spec(content: dict, name: str, source: str) -> BlockSpec:
+    try:
+        grids = {side: Grid(**content[side]) for side in ("weight", "activation")}
+        return BlockSpec(**(content | grids))
+    except (KeyError, TypeError, FgqError) as error:
+        raise FgqError(
+            f"{source}: quantization.json describes block {name} in a way fgq cannot read: {error}"
+        ) from error
+
+
+def read_calibration(content: dict, source: str) -> Quantization:
+    try:
+        return Quantization.from_dict(content)
+    except (KeyError, TypeError, FgqError) as error:
+        raise FgqError(f"{source}: quantization.json states a calibration that fgq cannot read: {error}") from error

@@ -1,0 +1,126 @@
+"""All accuracies of one scene, or the reason why one cannot be had."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fgq.data.scene import Scene
+from fgq.errors import FgqError
+from fgq.evaluation.depth import depth_errors
+from fgq.evaluation.metrics import METRICS, NORMAL_CONSISTENCY
+from fgq.evaluation.points import (
+    FAST_CLOUDS,
+    FEWEST_POINTS,
+    CloudProtocol,
+    aligned_clouds,
+    cloud_errors,
+    icp_reach,
+    mean_point_error,
+    scaled_point_error,
+)
+from fgq.evaluation.pose import AUC_THRESHOLDS, auc, pair_errors, recall
+from fgq.evaluation.trajectory import trajectory_errors
+from fgq.geometry import decode_pose, transform_points, unproject
+from fgq.vggt import Predictions
+
+Values = dict[str, float | str]  # a metric's value, or a sentence that says why there is none
+
+
+def valid_mask(scene: Scene) -> Tensor:
+    """Where depth and points can be trusted: [S, H, W]; everywhere when the scene does not say."""
+    if scene.valid is not None:
+        return scene.valid
+    frames, _, height, width = scene.images.shape
+    return torch.ones(frames, height, width, dtype=torch.bool)
+
+
+def count_valid_pixels(scene: Scene) -> int:
+    return 0 if scene.depth is None and scene.points is None else int(valid_mask(scene).sum())
+
+
+def measure(prediction: Predictions, scene: Scene, clouds: CloudProtocol = FAST_CLOUDS) -> Values:
+    """All accuracies of one clip (batch size 1) against its scene; `clouds` as in `CloudProtocol`."""
+    extrinsics, intrinsics = decode_pose(prediction.pose_enc[0].double(), scene.images.shape[-2:])
+    head = prediction.world_points[0]
+    lifted = unproject(prediction.depth[0, ..., 0].double(), extrinsics, intrinsics)
+    return {
+        **guarded("pose_", lambda: measure_pose(extrinsics, scene), clouds),
+        **guarded("trajectory_", lambda: measure_trajectory(extrinsics, scene), clouds),
+        **guarded("depth_", lambda: measure_depth(prediction, scene), clouds),
+        **guarded("point_", lambda: measure_matched_points(head, scene), clouds),
+        **guarded("points_", lambda: measure_cloud(head, scene, clouds), clouds),
+        **guarded("unprojected_", lambda: measure_cloud(lifted, scene, clouds), clouds),
+    }
+
+
+def guarded(prefix: str, measured: Callable[[], dict[str, float]], clouds: CloudProtocol) -> Values:
+    """The measured values under their full names, or for every metric with this prefix why it cannot be had."""
+    try:
+        return {prefix + name: value for name, value in measured().items()}
+    except FgqError as error:
+        unasked = NORMAL_CONSISTENCY if clouds.normals == 0 else ()
+        return {name: str(error) for name in METRICS if name.startswith(prefix) and name not in unasked}
+
+
+def measure_pose(extrinsics: Tensor, scene: Scene) -> dict[str, float]:
+    rotation, translation = pair_errors(extrinsics, true_cameras(scene))
+    return {
+        **{f"auc@{limit}": auc(rotation, translation, limit).item() for limit in AUC_THRESHOLDS},
+        "rra@30": recall(rotation).item(),
+        "rta@30": recall(translation).item(),
+        "rotation_error": rotation.median().item(),
+        "rotation_error_mean": rotation.mean().item(),
+        "translation_error": translation.median().item(),
+        "translation_error_mean": translation.mean().item(),
+    }
+
+
+def measure_trajectory(extrinsics: Tensor, scene: Scene) -> dict[str, float]:
+    errors = trajectory_errors(extrinsics, true_cameras(scene))
+    return {
+        "ate": errors["ate"],
+        "rpe_translation": errors["rpe_translation"],
+        "rpe_rotation": errors["rpe_rotation_deg"],
+    }
+
+
+def true_cameras(scene: Scene) -> Tensor:
+    if scene.extrinsics is None:
+        raise FgqError("the scene has no true cameras")
+    return scene.extrinsics.double()
+
+
+def measure_depth(prediction: Predictions, scene: Scene) -> dict[str, float]:
+    if scene.depth is None:
+        raise FgqError("the scene has no true depth")
+    return depth_errors(prediction.depth[0, ..., 0], scene.depth, valid_mask(scene))
+
+
+def measure_matched_points(points: Tensor, scene: Scene) -> dict[str, float]:
+    valid, truth = true_points(scene)
+    return {
+        "error": mean_point_error(points[valid], truth),
+        "error_scale_only": scaled_point_error(points[valid], truth),
+    }
+
+
+def measure_cloud(points: Tensor, scene: Scene, clouds: CloudProtocol) -> dict[str, float]:
+    valid, truth = true_points(scene)
+    pair = aligned_clouds(points[valid], truth, icp_reach(scene.unit, truth), clouds)
+    errors = cloud_errors(*pair, protocol=clouds)
+    return {name: value for name, value in errors.items() if not name.startswith(("nc1", "nc2"))}
+
+
+def true_points(scene: Scene) -> tuple[Tensor, Tensor]:
+    """Valid mask [S, H, W] and the true points under it [points, 3], in the first camera's frame as the predictions."""
+    if scene.points is None:
+        raise FgqError("the scene has no true points")
+    valid = valid_mask(scene)
+    points = scene.points.double()
+    if scene.extrinsics is not None:
+        points = transform_points(scene.extrinsics[:1].double().expand(len(points), 3, 4), points)
+    truth = points[valid]
+    if len(truth) < FEWEST_POINTS:
+        raise FgqError(f"the scene has {len(truth)} valid points, too few to align")
+    return valid, truth

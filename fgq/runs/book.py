@@ -1,0 +1,84 @@
+"""The HTML book of an executed run."""
+
+import re
+import shutil
+import subprocess
+import sys
+from html import escape
+from pathlib import Path
+
+import yaml
+
+from fgq.errors import FgqError
+from fgq.runs.failure import RunFailure
+from fgq.runs.folder import RunFolder
+from fgq.runs.provenance import read_json
+from fgq.runs.runfile import RunFile
+
+JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+STRICT = ["-W", "-n", "--keep-going"]  # every warning is an error, so is a reference to nowhere; but tell all of them
+NO_PAGES = shutil.ignore_patterns("*.md", "*.ipynb", ".*", "runs", "results", "__pycache__")
+
+
+def build_book(run: RunFile, folder: RunFolder, root: Path) -> Path:
+    """Builds the pages from the run's notebooks, warnings as errors, nothing executed again; returns the first page.
+
+    `root` holds _config.yml and _toc.yml. A page that is no chapter of the run is taken as it is, if it has no code.
+    Raises FgqError when a page has code and was not run, RunFailure when the build complains.
+    """
+    stage = folder.root / "book"
+    shutil.rmtree(stage, ignore_errors=True)
+    shutil.copytree(run.book, stage / run.book.name, ignore=NO_PAGES)
+    shutil.copyfile(root / "_toc.yml", stage / "_toc.yml")
+    write_config(root / "_config.yml", stage / "_config.yml", edition(run, folder))
+    for page in pages(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))):
+        source = find_page(run, folder, root, page)
+        (stage / page).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, stage / f"{page}{source.suffix}")
+    done = subprocess.run([*JUPYTER_BOOK, "build", str(stage), *STRICT], capture_output=True, text=True)
+    log = folder.root / "build.log"
+    said = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)  # without colours
+    log.write_text(said, encoding="utf-8")
+    first = stage / "_build" / "html" / "index.html"
+    if done.returncode or not first.is_file():
+        told = [line for line in said.splitlines() if "WARNING" in line or "ERROR" in line]
+        more = f", and {len(told) - 1} more" if len(told) > 1 else ""
+        raise RunFailure(f"the book did not build: {(told or ['no page came out'])[0]}{more} (all of it: {log})")
+    return first
+
+
+def find_page(run: RunFile, folder: RunFolder, root: Path, page: str) -> Path:
+    executed = folder.notebook(Path(page).name)
+    if executed.is_file():
+        return executed
+    text = root / f"{page}.md"
+    if not text.is_file():
+        raise FgqError(f"{root / '_toc.yml'} lists {page}, but there is no {text}")
+    if "{code-cell}" in text.read_text(encoding="utf-8"):
+        raise FgqError(f"_toc.yml lists {page}, but {run.path.name} did not run it: add the chapter to the run file")
+    return text
+
+
+def edition(run: RunFile, folder: RunFolder) -> str:
+    """One line of HTML at the foot of every page: which run the book shows."""
+    records = [read_json(folder.record(step.chapter.name)) for step in run.steps]
+    newest = max((record for record in records if record), key=lambda record: record["finished"], default=None)
+    if newest is None:
+        return ""
+    facts = [f"run {run.name}", newest["finished"][:10], newest["device"], f"commit {newest['commit'][:12]}"]
+    return f"<p>Computed by {escape(', '.join(facts))}</p>"
+
+
+def write_config(source: Path, target: Path, footer: str) -> None:
+    config = yaml.safe_load(source.read_text(encoding="utf-8"))
+    config.setdefault("html", {})["extra_footer"] = footer
+    target.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def pages(contents: dict) -> list[str]:
+    """All files of a table of contents, the root first."""
+    found = [contents[key] for key in ("root", "file") if key in contents]
+    for key in ("parts", "chapters", "sections"):
+        for entry in contents.get(key, []):
+            found += pages(entry)
+    return found

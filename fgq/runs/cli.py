@@ -1,0 +1,186 @@
+"""The command line: the same verbs as in Python, one line and exit status 2 for bad input."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from fgq.errors import FgqError
+from fgq.runs.failure import RunFailure
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+BOOK_PACKAGES = ("jupytext", "papermill", "nbformat", "nbclient")  # of the extra "book", not of the module itself
+
+Dataset = Annotated[str, typer.Option(help="dataset of the scenes, such as playroom or folder")]
+Count = Annotated[int | None, typer.Option(help="number of scenes")]
+Frames = Annotated[int | None, typer.Option(help="frames of a scene")]
+Size = Annotated[int | None, typer.Option(help="of the images, in pixels")]
+Root = Annotated[Path | None, typer.Option(help="folder of a dataset on disk")]
+Seed = Annotated[int, typer.Option(help="seed of the scenes and of whatever is random")]
+
+
+def scenes_of(dataset: str, usual: dict, given: dict):
+    """Scenes with the options `given` (not None), and those of the command's `usual` ones that the dataset has."""
+    import inspect
+    from importlib import import_module
+
+    import fgq
+    from fgq.data import HOME_OF_DATASET
+
+    options = {name: value for name, value in given.items() if value is not None}
+    if dataset in HOME_OF_DATASET:
+        known = inspect.signature(import_module(HOME_OF_DATASET[dataset]).load).parameters
+        options = {name: value for name, value in usual.items() if name in known} | options
+    return fgq.load_scenes(dataset, **options)
+
+
+@app.command()
+def run(
+    file: Path,
+    out: Annotated[Path | None, typer.Option(help="run folder; out/NAME of the run file where not given")] = None,
+    force: Annotated[bool, typer.Option(help="run chapters that are up to date too")] = False,
+    only: Annotated[str | None, typer.Option(help="one chapter, with those it needs")] = None,
+    build: Annotated[bool, typer.Option(help="build the HTML book afterwards")] = False,
+    cell_seconds: Annotated[int | None, typer.Option(help="time limit of one cell", min=1)] = None,
+) -> None:
+    """Execute the chapters that a run file names; go on where an earlier run stopped."""
+    if build and only:
+        raise FgqError("--build needs all chapters: leave --only away")
+    from fgq.runs.runfile import read_run_file
+
+    plan = read_run_file(file)
+    if only:
+        plan.step(only)
+    expected = "".join(f"; {name}: {value}" for name, value in plan.expected.items())
+    typer.echo(f"{plan.name}: {len(plan.steps)} chapters{expected}")
+    from fgq.runs.execute import execute
+
+    folder = execute(plan, out or Path("out") / plan.name, force, cell_seconds, report=typer.echo, only=only)
+    typer.echo(f"notebooks, artefacts and provenance: {folder.root}")
+    if build:
+        from fgq.runs.book import build_book
+
+        typer.echo("building the pages")
+        typer.echo(f"the book is ready, open {build_book(plan, folder, plan.book.parent).as_uri()}")
+
+
+@app.command()
+def compare(first: Path, second: Path) -> None:
+    """Paired differences of FIRST from SECOND on the same scenes: two reports (CSV) or two run folders."""
+    from fgq.runs.compare import compare
+
+    typer.echo(compare(first, second).to_string(index=False))
+
+
+@app.command()
+def info(model: str) -> None:
+    """Parts of a model, their parameters, and the bytes they take at several precisions."""
+    import fgq
+    from fgq.vggt.size import part_sizes
+
+    typer.echo(part_sizes(fgq.load_model(model)).to_string())
+
+
+@app.command()
+def fisher(
+    model: str,
+    out: Annotated[Path, typer.Option(help="file of the table (.safetensors)")],
+    dataset: Dataset = "playroom",
+    count: Count = None,
+    frames: Frames = None,
+    size: Size = None,
+    seed: Seed = 0,
+    root: Root = None,
+    estimator: Annotated[str, typer.Option(help="see fgq.fisher.ESTIMATORS")] = "sum_of_outputs",
+) -> None:
+    """Estimate the Fisher table of a model (on 32 clips of 4 frames, unless told) and save it."""
+    import fgq
+
+    usual = {"split": "calibration", "count": 32, "frames": 4, "seed": seed}
+    scenes = scenes_of(dataset, usual, {"count": count, "frames": frames, "size": size, "root": root})
+    fgq.estimate_fisher(fgq.load_model(model), scenes, estimator=estimator, seed=seed).save(out)
+    typer.echo(f"Fisher table of {len(scenes)} clips: {out}")
+
+
+@app.command()
+def quantize(
+    model: str,
+    out: Annotated[Path, typer.Option(help="folder of the quantized model")],
+    recipe: Annotated[str, typer.Option(help="rtn, flatquant or fgq")] = "fgq",
+    weight_bits: int = 4,
+    activation_bits: int = 4,
+    fisher: Annotated[Path | None, typer.Option(help="Fisher table; estimated on the clips where not given")] = None,
+    epochs: int = 15,
+    dataset: Dataset = "playroom",
+    count: Count = None,
+    frames: Frames = None,
+    size: Size = None,
+    seed: Seed = 0,
+    root: Root = None,
+) -> None:
+    """Quantize a model, calibrating it (on 64 clips of 4 frames, unless told) if the recipe learns, and save it."""
+    import fgq
+    from fgq.calibrate import find_recipe
+    from fgq.fisher import FisherTable
+
+    plan = find_recipe(recipe, weight_bits, activation_bits, {"epochs": epochs})
+    full = fgq.load_model(model)
+    usual = {"split": "calibration", "count": 64, "frames": 4, "seed": seed}
+    scenes = scenes_of(dataset, usual, {"count": count, "frames": frames, "size": size, "root": root})
+    table = None
+    if plan.weighting == "fisher":
+        table = FisherTable.load(fisher) if fisher else fgq.estimate_fisher(full, scenes, seed=seed)
+    fgq.quantize(full, scenes, recipe=plan, fisher=table, seed=seed).save(out)
+    typer.echo(f"quantized model: {out}")
+
+
+@app.command()
+def evaluate(
+    model: str,
+    dataset: Dataset = "playroom",
+    split: Annotated[str | None, typer.Option(help="split of the scenes; test where not given")] = None,
+    count: Count = None,
+    frames: Frames = None,
+    size: Size = None,
+    seed: Seed = 0,
+    root: Root = None,
+    reference: Annotated[str | None, typer.Option(help="full-precision model to measure the deviation from")] = None,
+    out: Annotated[Path | None, typer.Option(help="file of the report (.csv)")] = None,
+) -> None:
+    """Measure pose, depth and points of a model (on 128 clips of 4 frames, unless told)."""
+    import fgq
+
+    usual = {"split": "test", "count": 128, "frames": 4, "seed": seed}
+    scenes = scenes_of(dataset, usual, {"split": split, "count": count, "frames": frames, "size": size, "root": root})
+    full = fgq.load_model(reference) if reference else None
+    report = fgq.evaluate(fgq.load_model(model), scenes, reference=full)
+    if out:
+        report.save(out)
+    typer.echo(report.summary().to_string(index=False))
+
+
+def main() -> None:
+    """Entry point of the command `fgq`. Status 2 for bad input, 1 for a crash of a chapter or of the build."""
+    try:
+        app()
+    except FgqError as error:
+        stop(error, 2)
+    except RunFailure as error:
+        stop(error, 1)
+    except ModuleNotFoundError as error:
+        if error.name not in BOOK_PACKAGES:
+            raise
+        stop(f"{error.name} is not installed: pip install -e '.[book]' brings what runs and books need", 2)
+    except KeyboardInterrupt:
+        stop("stopped; chapters that had finished are kept", 130)
+
+
+def stop(message: object, status: int) -> NoReturn:
+    typer.echo(f"fgq: {' '.join(str(message).split())}", err=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Two runs, or two reports, against each other."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from fgq.errors import FgqError
+from fgq.evaluation import Report
+from fgq.evaluation.report import MODEL
+
+
+def compare(first: Path, second: Path) -> pd.DataFrame:
+    """Paired differences of `first` from `second`: reports (CSV) or run folders, in which reports pair by name.
+
+    Models pair by recipe and bits where the second report holds several. Raises FgqError when nothing can be paired.
+    """
+    ours, theirs = find_reports(first), find_reports(second)
+    if first.is_file() and second.is_file():
+        pairs = {first.name: (ours[first.name], theirs[second.name])}
+    else:
+        pairs = {name: (ours[name], theirs[name]) for name in ours if name in theirs}
+    if not pairs:
+        raise FgqError(
+            f"no reports of one name: {first} holds {', '.join(ours) or 'none'}, "
+            f"{second} holds {', '.join(theirs) or 'none'}"
+        )
+    parts = [compare_reports(*pair).assign(report=name) for name, pair in pairs.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def find_reports(place: Path) -> dict[str, Report]:
+    """The report of a file, or all reports among the artefacts of a run folder, by name."""
+    if place.is_file():
+        return {place.name: Report.load(place)}
+    if not place.is_dir():
+        raise FgqError(f"{place}: no such report or run folder")
+    found = {}
+    for path in sorted((place / "artefacts").rglob("*.csv")):
+        try:
+            found[path.relative_to(place / "artefacts").as_posix()] = Report.load(path)
+        except FgqError:
+            continue  # a table of another kind
+    return found
+
+
+def compare_reports(ours: Report, theirs: Report) -> pd.DataFrame:
+    their_models = theirs.frame[MODEL].drop_duplicates()
+    if len(their_models) == 1:
+        return ours.compare(theirs)
+    parts = []
+    for model in ours.frame[MODEL].drop_duplicates().to_dict("records"):
+        if (their_models == pd.Series(model)).all(axis=1).any():
+            parts.append(ours.only(**model).compare(theirs.only(**model)))
+    if not parts:
+        raise FgqError("the two reports have no model (recipe and bits) in common")
+    return pd.concat(parts, ignore_index=True)

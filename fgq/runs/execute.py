@@ -1,0 +1,101 @@
+"""Runs a run file: one chapter after another in one folder, skipping what is up to date, keeping what was done."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fgq.runs.folder import RunFolder
+from fgq.runs.kernel import PeakMemory, this_interpreter
+from fgq.runs.notebook import execute_notebook, renew
+from fgq.runs.provenance import deciding_versions, provenance, read_json, write_json
+from fgq.runs.results import check_published, publish
+from fgq.runs.runfile import RunFile, Step
+from fgq.runs.source import SHOWN, file_hash, source_hash, text_hash
+
+
+def execute(
+    run: RunFile,
+    out: Path,
+    force: bool = False,
+    cell_seconds: int | None = None,
+    report: Callable[[str], None] = print,
+    only: str | None = None,
+) -> RunFolder:
+    """Executes what is not up to date; what had finished before an error or a kill is kept and not run again.
+
+    A chapter is up to date when its code, its parameters, the module with its weights, the versions and the chapters
+    it needs are what they were, and its artefacts are there. `only` names a chapter to run, with what it needs; with
+    `force` that one chapter, or all, run in any case. Raises FgqError when the chapter's code raised one (bad input),
+    else RunFailure.
+    """
+    folder = RunFolder(out.resolve())
+    keys = find_keys(run)
+    chosen = needed_by(run, only) if only else {step.chapter.name for step in run.steps}
+    forced = {only} if only else chosen
+    with folder.locked():
+        for number, step in enumerate(run.steps, start=1):
+            name = step.chapter.name
+            if name not in chosen:
+                continue
+            label = f"[{number}/{len(run.steps)}] {name}"
+            reason = folder.why_outdated(name, keys[name])
+            if reason is None and force and name in forced:
+                reason = "asked to run again"
+            if reason is None:
+                renew(step.chapter, folder.notebook(name))
+                report(f"{label}: up to date")
+            else:
+                report(f"{label}: running ({reason})")
+                record = execute_step(run, step, folder, keys[name], label, cell_seconds)
+                report(f"{label}: {record['seconds']:.0f} s, peak memory {record['peak_memory_bytes'] / 1e9:.1f} GB")
+            publish(run, folder.artefacts, read_json(folder.record(name)))
+        if not only:
+            check_published(run, folder.artefacts)
+    return folder
+
+
+def find_keys(run: RunFile) -> dict[str, str]:
+    """For every chapter a hash of all that decides what it shows, chapters that it needs included."""
+    base = [source_hash(SHOWN), deciding_versions()]
+    keys: dict[str, str] = {}
+    for step in run.steps:
+        before = [keys[need] for need in step.needs]
+        files = [run.book / name for name in step.reads]
+        reads = [file_hash(file) if file.is_file() else "absent" for file in files]
+        content = [base, before, reads, step.chapter.code_hash, step.all_parameters]
+        keys[step.chapter.name] = text_hash(json.dumps(content, sort_keys=True, default=str))
+    return keys
+
+
+def needed_by(run: RunFile, chapter: str) -> set[str]:
+    """The chapter and all that it needs, and they need."""
+    return {chapter}.union(*(needed_by(run, need) for need in run.step(chapter).needs))
+
+
+def execute_step(run: RunFile, step: Step, folder: RunFolder, key: str, label: str, cell_seconds: int | None) -> dict:
+    """Executes a chapter beside its old notebook, which it replaces at the end; returns the record."""
+    name = step.chapter.name
+    before = folder.begin(name)
+    started = time.perf_counter()
+    with this_interpreter(), PeakMemory() as memory:
+        execute_notebook(step.chapter, step.parameters, folder.partial(name), folder.artefacts, label, cell_seconds)
+    seconds = time.perf_counter() - started
+    renew(step.chapter, folder.partial(name))
+    artefacts = folder.finish(name, before)
+    folder.notebook(name).parent.mkdir(parents=True, exist_ok=True)
+    os.replace(folder.partial(name), folder.notebook(name))
+    record = provenance(step.all_parameters) | {
+        "run": run.path.name,
+        "chapter": name,
+        "needs": {need: run.step(need).all_parameters for need in sorted(needed_by(run, name) - {name})},
+        "code_hash": step.chapter.code_hash,
+        "key": key,
+        "seconds": round(seconds, 1),
+        "peak_memory_bytes": memory.peak,
+        "artefacts": artefacts,
+    }
+    write_json(folder.record(name), record)
+    folder.attempt(name).unlink(missing_ok=True)
+    return record

@@ -1,0 +1,94 @@
+"""Where a result came from: code, versions, machine, parameters, seeds."""
+
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from fgq.runs.source import COMPUTING, PACKAGE, source_files, source_hash
+
+__all__ = ["COMPUTING", "PACKAGE", "commit", "deciding_versions", "provenance", "source_hash", "versions", "write_json"]
+
+DECIDING = ("torch", "transformers", "numpy")  # versions that can move a number
+
+
+def version_of(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of fgq and of all that it needs to compute."""
+    needed = [line.split(";")[0] for line in requires("fgq") or [] if "extra ==" not in line]
+    names = [line.split("[")[0].split("<")[0].split(">")[0].split("=")[0].split("!")[0].strip() for line in needed]
+    return {"python": platform.python_version()} | {name: version_of(name) for name in ["fgq", *names]}
+
+
+def deciding_versions() -> dict[str, str]:
+    return {name: version_of(name) for name in DECIDING}
+
+
+def commit() -> str:
+    """The checkout's commit, with "+changes" when tracked files differ from it; "unknown" outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        # no optional locks: looking must not disturb someone who is committing
+        command = ["git", "--no-optional-locks", *arguments]
+        done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        # An installed package may lie inside an unrelated checkout, such as a virtual environment's.
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != PACKAGE.parent.resolve():
+            return "unknown"
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, {torch.cuda.device_count()} of them"
+    return f"CPU, {os.cpu_count()} cores"
+
+
+def provenance(parameters: dict, seeds: dict | None = None) -> dict:
+    """Plain values for JSON. `seeds` are the parameters called seed or seeds unless given.
+
+    commit, source_hash and sources (fingerprint by file) of the computing code, versions, platform, device, parameters,
+    seeds, finished (UTC).
+    """
+    return {
+        "commit": commit(),
+        "source_hash": source_hash(),
+        "sources": source_files(),
+        "versions": versions(),
+        "platform": platform.platform(),
+        "device": device(),
+        "parameters": parameters,
+        "seeds": seeds if seeds is not None else {n: v for n, v in parameters.items() if n in ("seed", "seeds")},
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Whole or not at all: a kill leaves the old file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
+    os.replace(fresh, path)
+
+
+def read_json(path: Path) -> dict:
+    """What `write_json` wrote; empty where there is nothing readable."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}

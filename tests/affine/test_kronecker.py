@@ -1,0 +1,53 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fgq.affine import LearnableKronecker, apply_kronecker, apply_left, balanced_factors
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("rows", [(), (7,), (2, 3)])
+@pytest.mark.parametrize("left, right", [(4, 8), (1, 5), (6, 2)])
+def test_products_agree_with_the_full_kronecker_matrix(left, right, rows):
+    x, a, b = random(*rows, left * right), random(left, left, seed=1), random(right, right, seed=2)
+    assert torch.allclose(apply_kronecker(x, a, b), x @ torch.kron(a, b), atol=1e-12)
+    assert torch.allclose(apply_left(x, a), x @ torch.kron(a, torch.eye(right, dtype=a.dtype)), atol=1e-12)
+
+
+@given(st.integers(1, 5000))
+def test_factors_are_the_closest_pair(width):
+    left, right = balanced_factors(width)
+    assert left * right == width and left <= right
+    assert not any(width % between == 0 for between in range(left + 1, right))
+
+
+def test_factors_of_the_widths_that_vggt_has():
+    assert [balanced_factors(width) for width in (32, 128, 512, 1024, 4096)] == [
+        (4, 8),
+        (8, 16),
+        (16, 32),
+        (32, 32),
+        (64, 64),
+    ]
+
+
+def test_transforming_input_and_weight_leaves_their_product():
+    diagonal = torch.rand(24, generator=torch.Generator().manual_seed(3)) + 0.5
+    transform = LearnableKronecker(4, 6, diagonal, torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        transform.left.stretch.uniform_(0.5, 2, generator=torch.Generator().manual_seed(1))
+        transform.right.stretch.uniform_(0.5, 2, generator=torch.Generator().manual_seed(2))
+    x, weight, matrices = random(9, 24), random(5, 24, seed=1), transform.matrices()
+    assert not torch.allclose(matrices.apply(x), x, atol=0.1)
+    assert torch.allclose(matrices.apply(x) @ matrices.apply_inverse(weight).T, x @ weight.T, atol=1e-10)
+
+
+def test_an_identity_transform_changes_nothing():
+    transform = LearnableKronecker(4, 6, torch.rand(24), torch.Generator().manual_seed(0))
+    transform.become_identity()
+    x = random(9, 24).float()
+    assert torch.allclose(transform.matrices().apply(x), x, atol=1e-6)

@@ -1,0 +1,67 @@
+"""The book's own chapters, run files and stored tables hold together. Nothing is executed."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fgq.runs.book import pages
+from fgq.runs.chapters import code_cells, read_chapter
+from fgq.runs.results import stale
+from fgq.runs.runfile import read_run_file
+
+ROOT = Path(__file__).parents[2]
+BOOK = ROOT / "book"
+RUN_FILES = sorted((BOOK / "runs").glob("*.yaml"))
+CHAPTERS = [path.stem for path in sorted(BOOK.glob("*.md")) if "{code-cell}" in path.read_text(encoding="utf-8")]
+TABLES = [path.stem for path in sorted((BOOK / "results").glob("*.csv"))]
+DRAWS = ("plots.show_", "plt.subplots(", ".plot(", "sns.")
+
+
+@pytest.mark.parametrize("path", RUN_FILES, ids=lambda path: path.stem)
+def test_a_run_file_fits_its_chapters(path):
+    run = read_run_file(path)
+    assert run.name == path.stem
+    assert {"minutes", "memory"} <= run.expected.keys(), "a run file says what it costs"
+
+
+def test_the_default_run_makes_every_page_of_the_book():
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    run = read_run_file(BOOK / "runs" / "tiny.yaml")
+    executed = {f"book/{step.chapter.name}" for step in run.steps}
+    assert {page for page in pages(contents) if Path(page).name in CHAPTERS} == executed
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_has_parameters_and_its_figures_say_what_they_show(name):
+    chapter = read_chapter(BOOK, name)
+    assert chapter.defaults, "no cell is tagged parameters"
+    for number, cell in enumerate(code_cells(chapter.notebook), start=1):
+        if any(word in cell.source for word in DRAWS):
+            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+            assert len(alt.split()) > 3, f"code cell {number} draws, but its metadata has no text mystnb: image: alt"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_stored_table_follows_from_today_s_code_and_parameters(name):
+    assert stale(BOOK, name) == []
+
+
+def test_the_constraints_pin_what_the_package_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [
+        *project["dependencies"],
+        *project["optional-dependencies"]["book"],
+        *project["optional-dependencies"]["test"],
+    ]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins), "a pin is a name and a plain version"
+    pinned = {normal(pin.split("==")[0]) for pin in pins}
+    assert {normal(re.match(r"[\w.-]+", line)[0]) for line in asked} <= pinned
+
+
+def normal(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")

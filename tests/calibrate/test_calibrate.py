@@ -1,0 +1,193 @@
+import json
+import math
+
+import pytest
+import torch
+
+from fgq.affine import QuantizedBlock
+from fgq.calibrate import Quantization, Recipe, RecipeError, quantize, replace_with_empty_blocks
+from fgq.data.scene import Scene
+from fgq.vggt import VGGT
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*so its start was kept")  # too few steps here to always gain
+QUICK = dict(epochs=2, warmup_steps=2, progress=False)
+
+
+def make_scenes(count=4, frames=2):
+    generator = torch.Generator().manual_seed(5)
+    return [Scene(f"s{i}", torch.rand(frames, 3, 16, 16, generator=generator)) for i in range(count)]
+
+
+def fisher_of(model):
+    config = model.config
+    weights = torch.rand(config.num_blocks, config.embed_dim, generator=torch.Generator().manual_seed(6)) ** 4
+    return (weights / weights.mean(1, keepdim=True)).clamp(min=0.01)
+
+
+@pytest.fixture
+def model(build_toy):
+    return build_toy(embed_dim=32)
+
+
+@pytest.fixture
+def calibrated(model):
+    def run(recipe, **changes):
+        return quantize(model, make_scenes(), recipe, fisher=fisher_of(model), **(QUICK | changes))
+
+    return run
+
+
+@pytest.mark.parametrize("recipe, bits", [("flatquant", (4, 4)), ("fgq", (4, 4)), ("fgq", (3, 8))])
+def test_learning_beats_rounding_to_nearest_in_every_block(calibrated, recipe, bits):
+    log = calibrated(recipe, weight_bits=bits[0], activation_bits=bits[1], epochs=20).quantization.blocks
+    assert [block.name for block in log] == ["F0", "G0", "F1", "G1"]
+    for block in log:
+        assert block.final_weighted_loss < block.rtn_weighted_loss
+        assert block.final_weighted_loss <= block.initial_weighted_loss
+        assert block.steps == 40 and block.kept_epoch <= 20
+        if recipe == "flatquant":
+            assert block.final_loss == pytest.approx(block.final_weighted_loss)
+            assert block.final_loss < block.rtn_loss
+    # Most blocks gain by learning, beyond what their transforms' start gives.
+    assert sum(block.final_weighted_loss < 0.95 * block.initial_weighted_loss for block in log) >= 3
+
+
+def test_logged_losses_are_those_of_the_blocks_that_were_kept(model, calibrated):
+    small, scenes, weights = calibrated("fgq"), make_scenes(), fisher_of(model)
+    images = torch.stack([scene.images for scene in scenes])
+    with torch.no_grad():
+        targets, inputs = model.aggregator(images), model.aggregator.embed(images)
+        layout = model.aggregator.layout(images)
+        for (name, block), log, target, row in zip(
+            small.aggregator.blocks(), small.quantization.blocks, targets, weights, strict=True
+        ):
+            tokens = inputs if name[0] == "F" else inputs.unflatten(0, (4, 2)).flatten(1, 2)
+            error = (block(tokens, layout.rotary[name[0]]).reshape(target.shape) - target).square()
+            assert log.final_loss == pytest.approx(error.mean().item(), rel=1e-3)
+            assert log.final_weighted_loss == pytest.approx((error * row).mean().item(), rel=1e-3)
+            inputs = target
+
+
+@pytest.mark.parametrize("recipe", ["rtn", "flatquant", "fgq"])
+def test_sixteen_bits_predict_as_the_full_model(model, calibrated, recipe, relative_error):
+    small = calibrated(recipe, weight_bits=16, activation_bits=16)
+    images = make_scenes()[0].images
+    with torch.no_grad():
+        ours, theirs = small(images), model(images)
+    for field in ("pose_enc", "depth", "world_points"):
+        assert relative_error(ours[field], theirs[field]) < 1e-3
+
+
+def test_the_full_model_is_left_as_it_was(model):
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    flags = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    blocks, randomness = [block for _, block in model.aggregator.blocks()], torch.random.get_rng_state()
+    small = quantize(model, make_scenes(), "flatquant", **QUICK)
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+    assert flags == {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert blocks == [block for _, block in model.aggregator.blocks()] and model.quantization is None
+    assert torch.equal(randomness, torch.random.get_rng_state())
+    shared = {value.data_ptr() for value in model.state_dict().values()}
+    assert not shared & {value.data_ptr() for value in small.state_dict().values()}
+    assert all(isinstance(block, QuantizedBlock) for _, block in small.aggregator.blocks())
+
+
+def test_the_seed_alone_decides(calibrated):
+    first, again, other = (calibrated("flatquant", epochs=1, seed=seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_block_does_not_depend_on_the_others(model, calibrated):
+    """Inputs are full-precision outputs and randomness is per block: other bits elsewhere would change nothing."""
+    whole = calibrated("flatquant", epochs=1)
+    for parameter in model.aggregator.global_blocks[1].parameters():
+        parameter.data.mul_(1.5)
+    changed = calibrated("flatquant", epochs=1)
+    for (name, a), (_, b) in zip(whole.aggregator.blocks(), changed.aggregator.blocks(), strict=True):
+        same = all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+        assert same == (name != "G1")
+
+
+@pytest.mark.parametrize("option", ["token_dtype", "autocast"])
+def test_half_precision_changes_losses_only_a_little(calibrated, option):
+    exact, rough = (calibrated("fgq", epochs=10, **changes) for changes in ({}, {option: "bfloat16"}))
+    totals = []
+    for small in (exact, rough):
+        assert all(block.final_weighted_loss < block.rtn_weighted_loss for block in small.quantization.blocks)
+        totals.append(sum(block.final_weighted_loss for block in small.quantization.blocks))
+    assert totals[0] != totals[1] == pytest.approx(totals[0], rel=0.3)
+    assert {value.dtype for value in rough.state_dict().values()} == {torch.float32, torch.int8}
+
+
+def test_a_saved_state_loads_strictly_into_an_empty_model(model, calibrated):
+    small = calibrated("fgq", epochs=1, qkv_clip="shared", weight_symmetric=False)
+    record = json.loads(json.dumps(small.quantization.to_dict()))
+    again = Quantization.from_dict(record)
+    assert again == small.quantization
+    loaded = VGGT(model.config)
+    replace_with_empty_blocks(loaded, again.recipe)
+    loaded.load_state_dict(small.state_dict(), strict=True)
+    images = make_scenes()[0].images
+    with torch.no_grad():
+        assert torch.equal(loaded.eval()(images).depth, small(images).depth)
+
+
+def test_rounding_to_nearest_needs_no_scenes(model):
+    with_scenes = quantize(model, make_scenes(), "rtn", progress=False)
+    without = quantize(model, recipe="rtn", progress=False)
+    for name, value in with_scenes.state_dict().items():
+        assert torch.equal(value, without.state_dict()[name])
+    assert all(block.rtn_loss is None for block in without.quantization.blocks)
+    assert all(block.rtn_loss == block.final_loss > 0 for block in with_scenes.quantization.blocks)
+
+
+@pytest.mark.filterwarnings("ignore:.*rounded to nearest")
+def test_a_loss_that_is_not_finite_falls_back_to_rounding_and_says_so(model):
+    with pytest.warns(UserWarning, match="block F0: the loss became .* rounded to nearest"):
+        small = quantize(model, make_scenes(), "flatquant", **(QUICK | dict(learning_rate=1e38, warmup_steps=0)))
+    for block in small.quantization.blocks:
+        assert math.isfinite(block.final_loss) and block.warning is not None and block.kept_epoch is None
+        assert block.final_loss == pytest.approx(block.rtn_loss, rel=0.05)
+
+
+def test_learning_that_only_harms_keeps_the_start(model):
+    with pytest.warns(UserWarning, match="learning raised the loss, so its start was kept"):
+        changes = QUICK | dict(learning_rate=3.0, warmup_steps=0, epochs=1)
+        log = quantize(model, make_scenes(), "flatquant", 8, 8, **changes).quantization.blocks
+    kept = [block for block in log if block.kept_epoch == 0]
+    assert kept and all(block.final_loss == block.initial_loss for block in kept)
+
+
+def test_broken_weights_are_an_error_that_names_the_block(model):
+    model.aggregator.global_blocks[0].mlp.fc1.weight.data[0, 0] = float("nan")
+    with pytest.raises(RecipeError, match="full-precision output of block G0 holds NaN"):
+        quantize(model, make_scenes(), "flatquant", **QUICK)
+
+
+def test_a_quantized_model_is_not_quantized_again(model):
+    small = quantize(model, recipe="rtn", progress=False)
+    with pytest.raises(RecipeError, match="block F0 is a QuantizedBlock"):
+        quantize(small, recipe="rtn", progress=False)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(recipe="gptq"), "recipe 'gptq' is unknown"),
+        (dict(recipe="flatquant", epoch=3), "no field epoch"),
+        (dict(recipe="fgq"), "pass fisher="),
+        (dict(recipe="flatquant", clips_per_step=5), "4 calibration scenes are too few for a step of 5 clips"),
+        (dict(recipe=Recipe("own", transforms="kronecker"), scenes=[]), "0 calibration scenes are too few"),
+    ],
+)
+def test_arguments_that_cannot_be_followed_are_refused(model, arguments, message):
+    with pytest.raises(RecipeError, match=message):
+        quantize(model, **({"scenes": make_scenes(), "progress": False} | arguments))
+
+
+def test_progress_shows_block_epoch_and_loss(model, capsys):
+    quantize(model, make_scenes(), "flatquant", **(QUICK | dict(progress=True, epochs=1)))
+    shown = capsys.readouterr()
+    assert shown.out == "" and "G1 loss" in shown.err and "8/8" in shown.err

@@ -1,0 +1,71 @@
+import json
+
+import pytest
+
+from fgq.calibrate import RECIPES, Recipe, RecipeError, find_recipe
+from fgq.errors import FgqError
+
+
+def test_the_published_recipes_differ_only_where_the_papers_say():
+    rtn, flatquant, fgq = (RECIPES[name].to_dict() for name in ("rtn", "flatquant", "fgq"))
+    assert {key: fgq[key] for key in fgq if fgq[key] != flatquant[key]} == {"name": "fgq", "weighting": "fisher"}
+    changed = {key: flatquant[key] for key in rtn if rtn[key] != flatquant[key]}
+    assert changed == {"name": "flatquant", "transforms": "kronecker", "clipping": "learned"}
+    settings = {key: fgq[key] for key in ("epochs", "clips_per_step", "learning_rate", "clip_rate_factor")}
+    assert settings == {"epochs": 15, "clips_per_step": 2, "learning_rate": 5e-3, "clip_rate_factor": 10}
+    assert not RECIPES["rtn"].learns and RECIPES["fgq"].learns
+
+
+def test_bits_and_fields_can_be_replaced_by_name_or_value():
+    changed = find_recipe("flatquant", 3, 8, {"epochs": 2, "learning_rate": 1})
+    assert (changed.weight_bits, changed.activation_bits, changed.epochs, changed.learning_rate) == (3, 8, 2, 1)
+    assert RECIPES["flatquant"].epochs == 15
+    own = Recipe("mine", weight_bits=2, transforms="kronecker")
+    assert find_recipe(own) == own
+    assert find_recipe(own, activation_bits=8).activation_bits == 8
+
+
+def test_nothing_learns_when_nothing_is_rounded():
+    assert not find_recipe("fgq", 16, 16).learns
+    assert find_recipe("fgq", 16, 4).learns
+
+
+def test_a_recipe_survives_json():
+    recipe = find_recipe("fgq", 3, 8, {"qkv_clip": "shared", "weight_symmetric": False})
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"epoch": 3}, "no field epoch: choose from name, weight_bits"),
+        ({"transforms": "rotation"}, "transforms 'rotation' is unknown: choose none or kronecker"),
+        ({"weighting": "hessian"}, "weighting 'hessian' is unknown"),
+        ({"block_inputs": "quantized"}, "block_inputs 'quantized' is unknown"),
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"epochs": "3"}, "epochs must be of type int, not '3'"),
+        ({"epochs": True}, "epochs must be of type int, not True"),
+        ({"weight_symmetric": 1}, "weight_symmetric must be of type bool, not 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be a positive number"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a positive number"),
+        ({"smooth_alpha": 1.5}, "smooth_alpha must lie between 0 and 1"),
+        ({"weight_bits": 9}, "9 bits: choose 2 to 8, or 16"),
+        ({"activation_bits": 1}, "1 bits: choose 2 to 8, or 16"),
+    ],
+)
+def test_what_cannot_be_followed_is_one_clear_line(changes, message):
+    with pytest.raises(FgqError, match=message) as error:
+        find_recipe("fgq", overrides=changes)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_recipe_names_the_known_ones():
+    with pytest.raises(RecipeError, match="'awq' is unknown: choose rtn, flatquant, fgq"):
+        find_recipe("awq")
+
+
+def test_a_saved_recipe_with_another_field_is_refused():
+    with pytest.raises(RecipeError, match="no field colour"):
+        Recipe.from_dict(RECIPES["rtn"].to_dict() | {"colour": "red"})
+    with pytest.raises(RecipeError, match="needs a name"):
+        Recipe.from_dict({"epochs": 3})

@@ -1,0 +1,104 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import fgq
+from fgq.affine import BlockSpec, LearnableBlock, QuantizedBlock
+from fgq.data.scene import Scene
+from fgq.errors import FgqError
+from fgq.quant import Grid
+from fgq.vggt.weights import fingerprint
+
+
+def round_block(model, name: str, spec: BlockSpec) -> None:
+    """Puts a quantized block with random transforms in place of block `name`."""
+    block = dict(model.aggregator.blocks())[name]
+    learnable = LearnableBlock(block, spec, generator=torch.Generator().manual_seed(3))
+    model.aggregator.replace_block(name, learnable.freeze())
+
+
+@pytest.fixture
+def mixed_model(toy_model):
+    """Two of four blocks quantized, each in its own way."""
+    round_block(toy_model, "G0", BlockSpec(Grid(4), Grid(8, per="token"), "kronecker", "learned"))
+    round_block(toy_model, "F1", BlockSpec(Grid(3, symmetric=False), Grid(16, per="token")))
+    return toy_model
+
+
+def assert_same(loaded, model, images) -> None:
+    assert fingerprint(loaded) == fingerprint(model)
+    for (_, ours), (_, theirs) in zip(loaded.aggregator.blocks(), model.aggregator.blocks(), strict=True):
+        assert type(ours) is type(theirs)
+        if isinstance(ours, QuantizedBlock):
+            assert ours.spec == theirs.spec
+    with torch.no_grad():
+        truth, again = model(images), loaded(images)
+    for name in ("pose_enc", "depth", "depth_conf", "world_points", "world_points_conf"):
+        assert torch.equal(again[name], truth[name]), name
+
+
+def test_blocks_quantized_in_different_ways_come_back_bit_for_bit(mixed_model, toy_images, tmp_path):
+    mixed_model.save(tmp_path)
+    assert_same(fgq.load_model(tmp_path), mixed_model, toy_images)
+
+
+@pytest.mark.filterwarnings("ignore:.*so its start was kept")  # one epoch does not always gain
+@pytest.mark.parametrize("recipe", ["rtn", "fgq"])
+def test_what_quantize_made_comes_back_with_its_recipe(build_toy, toy_images, tmp_path, recipe):
+    model = build_toy(embed_dim=32)
+    scenes = [Scene(f"s{i}", clip) for i, clip in enumerate(toy_images)]
+    fisher = fgq.estimate_fisher(model, scenes, progress=False)
+    small = fgq.quantize(model, scenes, recipe, fisher=fisher, epochs=1, warmup_steps=0, progress=False)
+    small.save(tmp_path)
+    loaded = fgq.load_model(tmp_path)
+    assert_same(loaded, small, toy_images)
+    assert loaded.quantization == small.quantization and loaded.quantization.recipe.name == recipe
+
+
+def test_a_half_precision_model_keeps_its_types(mixed_model, toy_images, tmp_path):
+    model = mixed_model.bfloat16()
+    model.save(tmp_path)
+    loaded = fgq.load_model(tmp_path)
+    assert_same(loaded, model, toy_images.bfloat16())
+    assert fgq.load_model(tmp_path, dtype=torch.float32).dtype == torch.float32
+
+
+def test_weights_are_stored_as_codes_alone(toy_model, tmp_path):
+    for name, _ in list(toy_model.aggregator.blocks()):
+        round_block(toy_model, name, BlockSpec(Grid(8), Grid(8, per="token")))
+    toy_model.save(tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    codes = {name: tensor for name, tensor in stored.items() if name.endswith(".codes")}
+    assert len(codes) == 4 * toy_model.config.num_blocks  # qkv, proj, fc1, fc2
+    assert {tensor.dtype for tensor in codes.values()} == {torch.int8}
+    assert not any(name.removesuffix("codes") + "weight" in stored for name in codes)
+
+
+def test_a_full_precision_model_saved_over_a_quantized_one_leaves_nothing_of_it(mixed_model, build_toy, tmp_path):
+    mixed_model.save(tmp_path)
+    model = build_toy()
+    model.save(tmp_path)
+    assert fingerprint(fgq.load_model(tmp_path)) == fingerprint(model)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda d: d | {"format": "other"}, "has format 'other'"),
+        (lambda d: d | {"blocks": {"F9": {}}}, "describes block F9, which the model does not have"),
+        (lambda d: d | {"blocks": {"G0": {}}}, "describes block G0 in a way fgq cannot read"),
+        (lambda d: d | {"blocks": {"G0": d["blocks"]["G0"] | {"weight": {"bits": 99}}}}, "99 bits"),
+        (lambda d: d | {"blocks": {"G0": d["blocks"]["G0"]}}, "missing"),
+        (lambda d: d | {"blocks": {**d["blocks"], "F0": d["blocks"]["G0"]}}, "missing"),
+        (lambda d: d | {"calibration": {"seed": 1}}, "states a calibration that fgq cannot read"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(mixed_model, tmp_path, change, said):
+    mixed_model.save(tmp_path)
+    path = tmp_path / "quantization.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(FgqError, match=said) as caught:
+        fgq.load_model(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}: ") and "\n" not in str(caught.value)

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from fgq.data import playroom
+from fgq.errors import FgqError
+from fgq.evaluation.points import (
+    FAST_CLOUDS,
+    FULL_CLOUDS,
+    CloudProtocol,
+    aligned_clouds,
+    cloud_errors,
+    mean_point_error,
+    refine_by_icp,
+    scaled_point_error,
+)
+from fgq.geometry.alignment import align_similarity
+
+TURN = Rotation.from_rotvec([0.3, -0.5, 0.2]).as_matrix()
+
+
+@pytest.fixture(scope="module")
+def truth():
+    scene = playroom.load("test", count=1, frames=2, size=48)[0]
+    return scene.points.reshape(-1, 3).double()
+
+
+@pytest.fixture(scope="module")
+def bent(truth):
+    """A prediction that no similarity can make right."""
+    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return truth + 0.1 * torch.sin(truth) + 0.05 * noise
+
+
+def test_clouds_agree_with_the_reference(golden_metrics):
+    """The recorded scores are of clouds after the similarity, before any ICP."""
+    data, expected = golden_metrics
+    for name in ("points0", "points1"):
+        predicted, truth = data[f"{name}.pred"], data[f"{name}.gt"]
+        aligned = align_similarity(predicted, truth).apply(predicted).numpy()
+        normals = data[f"{name}.pred_normals"].numpy(), data[f"{name}.gt_normals"].numpy()
+        found = cloud_errors(aligned, truth.numpy(), *normals)
+        for measure in set(expected[name]) - {"umeyama_scale"}:
+            assert found[measure] == pytest.approx(expected[name][measure], rel=1e-6), measure
+        assert found["nc_mean"] == pytest.approx((expected[name]["nc1_mean"] + expected[name]["nc2_mean"]) / 2)
+
+
+def test_nearest_neighbours_agree_with_brute_force(truth, bent):
+    a, b = bent[::20].numpy(), truth[5::20].numpy()
+    distances = np.linalg.norm(a[:, None] - b[None], axis=-1)
+    found = cloud_errors(a, b, protocol=CloudProtocol(points=None, normals=0))
+    assert found["acc_mean"] == pytest.approx(distances.min(1).mean())
+    assert found["comp_median"] == pytest.approx(np.median(distances.min(0)))
+
+
+def test_a_moved_cloud_has_no_error_and_a_thickened_one_has_its_thickness():
+    generator = torch.Generator().manual_seed(2)
+    truth = torch.rand(3000, 3, generator=generator, dtype=torch.float64) * 2
+    turn = torch.from_numpy(Rotation.random(rng=4).as_matrix())
+    moved = 0.4 * truth @ turn.T + 5
+    assert mean_point_error(moved, truth) == pytest.approx(0, abs=1e-9)
+    assert cloud_errors(*aligned_clouds(moved, truth, 0.1))["acc_mean"] == pytest.approx(0, abs=1e-6)
+    noise = 0.01 * torch.nn.functional.normalize(torch.randn(3000, 3, generator=generator, dtype=torch.float64), dim=-1)
+    expected = 0.01 / truth.norm(dim=-1).mean().item()
+    assert mean_point_error(truth + noise, truth) == pytest.approx(expected, rel=0.02)
+
+
+def test_scale_alone_forgives_scale_alone(truth):
+    assert scaled_point_error(0.3 * truth, truth) == pytest.approx(0, abs=1e-12)
+    turned = truth @ torch.from_numpy(TURN).T
+    assert mean_point_error(turned, truth) == pytest.approx(0, abs=1e-9)
+    trials = [((turned * s - truth).square().sum().item(), s) for s in np.linspace(0.5, 1, 501)]
+    best = turned * min(trials)[1]
+    expected = ((best - truth).norm(dim=-1).mean() / truth.norm(dim=-1).mean()).item()
+    assert scaled_point_error(turned, truth) == pytest.approx(expected, rel=1e-3) and expected > 0.1
+    with pytest.raises(FgqError, match="first camera"):
+        scaled_point_error(torch.zeros_like(truth), truth)
+
+
+@pytest.mark.parametrize("unit", [0.01, 1000.0])
+def test_errors_are_lengths_whatever_their_unit(truth, bent, unit):
+    metres = cloud_errors(*aligned_clouds(bent, truth, 0.1, FAST_CLOUDS), protocol=FAST_CLOUDS)
+    other = cloud_errors(*aligned_clouds(bent * unit, truth * unit, 0.1 * unit, FAST_CLOUDS), protocol=FAST_CLOUDS)
+    for name, value in metres.items():
+        assert other[name] / unit == pytest.approx(value, rel=1e-6), name
+
+
+def test_errors_do_not_see_a_similarity_of_the_prediction(truth, bent):
+    moved = 3.0 * bent @ torch.from_numpy(TURN).T + 2
+    one = cloud_errors(*aligned_clouds(bent, truth, 0.1), protocol=FAST_CLOUDS)
+    two = cloud_errors(*aligned_clouds(moved, truth, 0.1), protocol=FAST_CLOUDS)
+    assert one == pytest.approx(two, rel=1e-6)
+
+
+def test_icp_undoes_a_small_motion_and_says_nothing(truth, capfd):
+    cloud = truth.numpy()
+    moved = cloud @ Rotation.from_rotvec([0, 0.004, 0.002]).as_matrix().T + 0.01
+    before, after = (np.linalg.norm(c - cloud, axis=-1).mean() for c in (moved, refine_by_icp(moved, cloud, 0.1)))
+    assert after < 0.2 * before
+    far = refine_by_icp(moved + 50, cloud, 0.1)  # no pair is near enough: nothing moves
+    np.testing.assert_allclose(far, moved + 50)
+    with pytest.raises(FgqError, match="at least 10"):
+        refine_by_icp(cloud[:5], cloud, 0.1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_looking_up_some_points_in_the_whole_cloud_is_unbiased(truth, bent):
+    """Thinning both clouds instead would lengthen every distance."""
+    clouds = aligned_clouds(bent, truth, 0.1)
+    whole = cloud_errors(*clouds, protocol=CloudProtocol(points=None, normals=0))
+    some = cloud_errors(*clouds, protocol=CloudProtocol(points=1000, normals=0))
+    for name in ("acc_mean", "comp_mean"):
+        assert some[name] == pytest.approx(whole[name], rel=0.06), name
+    kept = slice(None, None, len(truth) // 1000)
+    thinned = cloud_errors(clouds[0][kept], clouds[1][kept], protocol=CloudProtocol(points=None, normals=0))
+    assert thinned["comp_mean"] > 1.15 * whole["comp_mean"]
+
+
+def test_normals_of_a_plane_are_its_own():
+    generator = np.random.default_rng(0)
+    plane = np.concatenate([generator.uniform(0, 1, (900, 2)), np.zeros((900, 1))], axis=1)
+    tilted = plane @ Rotation.from_rotvec([np.pi / 3, 0, 0]).as_matrix().T
+    flat = cloud_errors(plane + [0, 0, 0.01], plane, protocol=FULL_CLOUDS)
+    steep = cloud_errors(tilted, plane, protocol=FULL_CLOUDS)
+    assert flat["nc_mean"] == pytest.approx(1) and steep["nc_mean"] == pytest.approx(0.5)
+    assert flat["acc_mean"] == pytest.approx(0.01)

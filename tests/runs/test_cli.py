@@ -1,0 +1,107 @@
+"""The command line: the verbs, and bad input as one line."""
+
+import sys
+
+import pandas as pd
+import pytest
+import torch
+
+import fgq
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs `fgq` with arguments; returns status, output and error lines."""
+    from fgq.runs.cli import main
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["fgq", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        told = capsys.readouterr()
+        return stopped.value.code or 0, told.out, told.err.splitlines()
+
+    return call
+
+
+SCENES = ("--count", 2, "--frames", 2, "--size", 16)
+
+
+def test_verbs_give_what_python_gives(command, toy_model, tmp_path):
+    model = tmp_path / "toy"
+    toy_model.save(model)
+    assert command("fisher", model, "--out", tmp_path / "f.safetensors", *SCENES, "--seed", 3)[0] == 0
+    scenes = fgq.load_scenes("playroom", split="calibration", count=2, frames=2, size=16, seed=3)
+    truth = fgq.estimate_fisher(toy_model, scenes, seed=3, progress=False)
+    found = fgq.fisher.FisherTable.load(tmp_path / "f.safetensors")
+    torch.testing.assert_close(found.values, truth.values)
+
+    status, _, _ = command(
+        "quantize", model, "--out", tmp_path / "small", "--fisher", tmp_path / "f.safetensors", *SCENES,
+        "--seed", 3, "--epochs", 1, "--weight-bits", 3,
+    )  # fmt: skip
+    assert status == 0
+    recipe = fgq.load_model(tmp_path / "small").quantization.recipe
+    assert (recipe.name, recipe.weight_bits, recipe.activation_bits, recipe.epochs) == ("fgq", 3, 4, 1)
+
+    reports = {}
+    for name in ("toy", "small"):
+        reports[name] = tmp_path / f"{name}.csv"
+        place = tmp_path / name
+        status, out, _ = command("evaluate", place, "--out", reports[name], "--reference", model, *SCENES)
+        assert status == 0 and "depth_abs_rel" in out
+    full, small = (pd.read_csv(reports[name]) for name in ("toy", "small"))
+    values = [frame[frame.metric == "depth_abs_rel"].value.mean() for frame in (small, full)]
+    status, out, _ = command("compare", reports["small"], reports["toy"])
+    (line,) = [line.split() for line in out.splitlines() if " depth_abs_rel " in line]
+    assert status == 0 and float(line[5]) == pytest.approx(values[0] - values[1], rel=1e-3, abs=1e-6)
+
+
+def test_info_counts_every_parameter(command, toy_model, tmp_path):
+    toy_model.save(tmp_path / "toy")
+    status, out, _ = command("info", tmp_path / "toy")
+    (total,) = [line.split()[1] for line in out.splitlines() if line.startswith("all ")]
+    assert status == 0 and int(total) == sum(parameter.numel() for parameter in toy_model.parameters())
+
+
+def test_runs_compare_by_the_reports_they_hold(tmp_path, toy_model, command):
+    scenes = fgq.load_scenes("playroom", count=3, frames=2, size=16)
+    report = fgq.evaluate(toy_model, scenes, progress=False)
+    for run in ("a", "b"):
+        report.save(tmp_path / run / "artefacts" / "live.csv")
+    (tmp_path / "a" / "artefacts" / "other.csv").write_text("x,y\n1,2\n")
+    status, out, _ = command("compare", tmp_path / "a", tmp_path / "b")
+    assert status == 0 and "live.csv" in out and "other.csv" not in out
+    status, _, lines = command("compare", tmp_path / "a", tmp_path)
+    assert status == 2 and len(lines) == 1 and "no reports of one name" in lines[0]
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (("info", "nowhere/model"), "nowhere/model"),
+        (("quantize", "nowhere", "--out", "x", "--recipe", "magic"), "recipe 'magic' is unknown"),
+        (("quantize", "nowhere", "--out", "x", "--weight-bits", "9"), "9"),
+        (("compare", "none.csv", "none.csv"), "none.csv: no such report"),
+        (("run", "x.yaml", "--only", "a", "--build"), "--build needs all chapters"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(command, arguments, told):
+    status, _, lines = command(*arguments)
+    assert status == 2
+    assert len(lines) == 1 and lines[0].startswith("fgq: ") and told in lines[0]
+
+
+def test_scenes_of_a_folder_take_no_count(command, toy_model, tmp_path):
+    toy_model.save(tmp_path / "toy")
+    status, _, lines = command("evaluate", tmp_path / "toy", "--dataset", "folder", "--root", tmp_path, "--count", 3)
+    assert status == 2 and len(lines) == 1 and "no option count" in lines[0]
+
+
+def test_a_missing_extra_is_named(command, fresh_book, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jupytext", None)
+    for module in ("fgq.runs.runfile", "fgq.runs.chapters", "fgq.runs.parameters"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    status, _, lines = command("run", fresh_book.run_file)
+    assert status == 2
+    assert lines == ["fgq: jupytext is not installed: pip install -e '.[book]' brings what runs and books need"]

@@ -1,0 +1,69 @@
+import json
+
+import pandas as pd
+import pytest
+
+from fgq.errors import FgqError
+from fgq.runs.provenance import provenance
+from fgq.runs.results import check_published, load_result, save_results, stale
+
+
+@pytest.fixture
+def published(executed_book):
+    return executed_book
+
+
+def test_a_published_table_comes_back_with_its_record(published):
+    table, record = load_result(published.pages, "table")
+    pd.testing.assert_frame_equal(table, pd.DataFrame({"value": [40], "files": [2]}))
+    assert record["run"] == "demo.yaml" and record["chapter"] == "second"
+    assert record["parameters"] == {"factor": 10, "seed": 7}
+    assert record["needs"]["first"]["count"] == 4
+    assert stale(published.pages, "table") == []
+
+
+def test_words_do_not_make_it_stale(published):
+    published.edit(published.pages / "second.md", "Words.", "More words.")
+    published.edit(published.pages / "second.md", "value = int", "# why\nvalue = int")
+    assert stale(published.pages, "table") == []
+
+
+@pytest.mark.parametrize(
+    "file, old, new, reason",
+    [
+        ("second.md", "* factor", "+ factor", "the code of chapter second changed"),
+        ("second.md", "factor = 10", "factor = 11", "the parameters of chapter second in demo.yaml changed"),
+        ("runs/demo.yaml", "count: 4", "count: 5", "the parameters of chapter first in demo.yaml changed"),
+        ("runs/demo.yaml", "- second", "", "the parameters of chapter second in demo.yaml changed"),
+        ("results/table.csv", "40", "41", "table.csv was edited"),
+    ],
+)
+def test_a_change_makes_it_stale(published, file, old, new, reason):
+    published.edit(published.pages / file, old, new)
+    assert reason in stale(published.pages, "table")
+
+
+def test_changed_code_is_named_file_by_file(published, monkeypatch):
+    then = json.loads((published.pages / "results" / "table.json").read_text())["sources"]
+    now = then | {"fgq/quant/grid.py": "other", "fgq/quant/new.py": "hash"}
+    del now["fgq/errors.py"]
+    monkeypatch.setattr("fgq.runs.results.source_files", lambda: now)
+    expected = ["fgq/errors.py changed", "fgq/quant/grid.py changed", "fgq/quant/new.py changed"]
+    assert stale(published.pages, "table") == expected
+
+
+def test_a_table_saved_by_hand_is_checked_against_the_code(tmp_path):
+    frame = pd.DataFrame({"setting": ["W4A4"], "value": [1 / 3]})
+    save_results(tmp_path, "mine", frame, provenance({"seed": 3, "bits": 4}))
+    table, record = load_result(tmp_path, "mine")
+    pd.testing.assert_frame_equal(table, frame, rtol=1e-8)
+    assert record["seeds"] == {"seed": 3} and stale(tmp_path, "mine") == []
+
+
+def test_missing_tables_are_named(published, tmp_path):
+    from fgq.runs.runfile import read_run_file
+
+    with pytest.raises(FgqError, match=r"none\.csv: no such result"):
+        load_result(published.pages, "none")
+    with pytest.raises(FgqError, match=r"no chapter wrote table\.csv"):
+        check_published(read_run_file(published.run_file), tmp_path)

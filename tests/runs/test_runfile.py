@@ -1,0 +1,111 @@
+"""Every mistake in a run file is one line, names its place, and starts nothing."""
+
+import sys
+
+import pytest
+
+from fgq.errors import FgqError
+from fgq.runs.runfile import read_run_file
+
+
+def through_command_line(monkeypatch, capsys, *arguments):
+    """Status and lines on the error stream of `fgq`."""
+    from fgq.runs.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["fgq", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return stopped.value.code, capsys.readouterr().err.splitlines()
+
+
+MISTAKES = {
+    "unknown parameter": ("{count: 4}", "{cuont: 4}", "chapter first has no parameter 'cuont'; did you mean count?"),
+    "text for a number": ("{count: 4}", "{count: '4'}", "parameter 'count' of chapter first is '4' (str)"),
+    "float for an int": ("{count: 4}", "{count: 4.0}", "parameter 'count' of chapter first is 4.0 (float)"),
+    "bool for an int": ("{count: 4}", "{count: yes}", "parameter 'count' of chapter first is True (bool)"),
+    "int for a bool": ("{count: 4}", "{fast: 1}", "parameter 'fast' of chapter first is 1 (int)"),
+    "nan": ("{count: 4}", "{rate: .nan}", "parameter 'rate' of chapter first is nan (float)"),
+    "number for text": ("{count: 4}", "{name: 007}", "parameter 'name' of chapter first is 7 (int)"),
+    "list of text": ("{count: 4}", "{seeds: [0, a]}", "parameter 'seeds' of chapter first is [0, 'a'] (list)"),
+    "number for a list": ("{count: 4}", "{seeds: 3}", "parameter 'seeds' of chapter first is 3 (int)"),
+    "nothing": ("{count: 4}", "{count: }", "parameter 'count' of chapter first is None (NoneType)"),
+    "parameters as list": ("{count: 4}", "[count, 4]", "chapter first: parameters must be a dict"),
+    "missing chapter": ("- second", "- third", "there is no chapter 'third'"),
+    "repeated chapter": ("- second", "- first", "chapter first is listed twice"),
+    "need of a later one": ("chapter: first", "chapter: first\n    needs: [second]", "needs 'second', which is not"),
+    "unknown field": ("publish:", "publich:", "unknown field 'publich'"),
+    "no name": ("name: demo\n", "", "the field 'name' is missing"),
+    "name with a slash": ("name: demo", "name: ../demo", "'../demo' cannot name a folder"),
+    "unused default": ("publish:", "defaults: {cuont: 3}\npublish:", "default 'cuont' is a parameter of none"),
+    "broken": ("{count: 4}", "{count: 4]", "demo.yaml, line 4: not YAML"),
+    "key twice": ("{count: 4}", "{count: 4, count: 5}", "demo.yaml, line 4: not YAML: 'count' is given twice"),
+}
+
+
+@pytest.mark.parametrize("old, new, told", MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line_with_status_2_and_no_kernel(fresh_book, no_kernel, monkeypatch, capsys, old, new, told):
+    fresh_book.edit(fresh_book.run_file, old, new)
+    status, lines = through_command_line(monkeypatch, capsys, "run", fresh_book.run_file, "--out", fresh_book.out)
+    assert status == 2
+    assert len(lines) == 1 and lines[0].startswith("fgq: ") and told in lines[0]
+    assert not fresh_book.out.exists()
+
+
+CHAPTER_MISTAKES = {
+    "derived": ("count = 3", "count = 3\ntwice = 2 * count", "line 2 of the parameters cell is not a plain assignment"),
+    "call": ("count = 3", "count = int(3)", "line 1 of the parameters cell is not a plain assignment"),
+    "import": ("count = 3", "import os", "line 1 of the parameters cell is not a plain assignment"),
+    "no python": ("count = 3", "count = = 3", "code cell 1, line 1: invalid syntax"),
+    "no kernel": ("kernelspec:\n  display_name: Python 3\n  language: python\n  name: python3\n", "", "no kernelspec"),
+}
+
+
+@pytest.mark.parametrize("old, new, told", CHAPTER_MISTAKES.values(), ids=CHAPTER_MISTAKES)
+def test_a_mistake_in_a_chapter_is_found_before_any_kernel(fresh_book, no_kernel, monkeypatch, capsys, old, new, told):
+    fresh_book.edit(fresh_book.pages / "first.md", old, new)
+    status, lines = through_command_line(monkeypatch, capsys, "run", fresh_book.run_file, "--out", fresh_book.out)
+    assert status == 2 and len(lines) == 1
+    assert "first.md" in lines[0] and told in lines[0]
+
+
+def test_a_missing_run_file_and_an_unknown_chapter_to_run(fresh_book, no_kernel, monkeypatch, capsys):
+    status, lines = through_command_line(monkeypatch, capsys, "run", fresh_book.root / "no.yaml")
+    assert status == 2 and lines == [f"fgq: {fresh_book.root / 'no.yaml'}: no such run file"]
+    status, lines = through_command_line(monkeypatch, capsys, "run", fresh_book.run_file, "--only", "third")
+    assert status == 2 and len(lines) == 1 and "no chapter 'third'; it has first, second" in lines[0]
+
+
+def test_a_crash_of_a_chapter_is_status_1(executed_book, monkeypatch, capsys):
+    executed_book.edit(executed_book.pages / "second.md", "value = int", "value = [][0] + int")
+    status, lines = through_command_line(monkeypatch, capsys, "run", executed_book.run_file, "--out", executed_book.out)
+    assert status == 1
+    assert lines[-1].startswith(
+        "fgq: chapter second, code cell 2 of 3 (from pathlib import Path): IndexError: list index"
+    )
+    assert not any("Traceback" in line for line in lines)
+
+
+def test_values_come_through_unchanged(fresh_book):
+    fresh_book.edit(fresh_book.run_file, "{count: 4}", "{count: 4, rate: 1, seeds: [], name: 'true'}")
+    fresh_book.edit(fresh_book.run_file, "publish:", "defaults: {seed: 9, fast: false, count: 8}\npublish:")
+    first, second = read_run_file(fresh_book.run_file).steps
+    # the chapter's own entry wins over defaults; a default goes to the chapters that declare it
+    assert first.parameters == {"fast": False, "count": 4, "rate": 1, "seeds": [], "name": "true"}
+    assert first.all_parameters == first.parameters
+    assert second.all_parameters == {"factor": 10, "seed": 9}
+    assert type(first.parameters["rate"]) is int
+
+
+def test_needs_are_all_earlier_chapters_unless_said(fresh_book):
+    assert [step.needs for step in read_run_file(fresh_book.run_file).steps] == [(), ("first",)]
+    fresh_book.edit(fresh_book.run_file, "- second", "- {chapter: second, needs: []}")
+    assert [step.needs for step in read_run_file(fresh_book.run_file).steps] == [(), ()]
+
+
+def test_not_a_mapping(fresh_book):
+    fresh_book.run_file.write_text("- first\n")
+    with pytest.raises(FgqError, match="a run file is a mapping"):
+        read_run_file(fresh_book.run_file)
+    fresh_book.run_file.write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(FgqError, match="not YAML"):
+        read_run_file(fresh_book.run_file)
