@@ -5,11 +5,16 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
+import torch
 import typer
 
+from fgq.checkpoint import load_model
 from fgq.errors import FgqError
+from fgq.training.card import write_card
 from fgq.training.settings import TrainingSettings
 from fgq.training.train import train
+from fgq.training.validate import accuracy_for_card
 
 DEFAULTS = TrainingSettings()
 
@@ -30,7 +35,13 @@ def command(
         DEFAULTS, seed=seed, pair_steps=pair_steps, steps=steps, decay_share=decay_share, batch=batch
     )
     model = train(folder, settings, threads)
-    model.half().save_pretrained(folder / "vggt-tiny")
+    shipped = folder / "vggt-tiny"
+    model.half().save_pretrained(shipped)
+    # Measured as people will load it: rounded to float16 and read back.
+    accuracy = accuracy_for_card(load_model(shipped), settings.frames)
+    write_card(
+        shipped, model, settings, pd.read_csv(folder / "curve.csv"), accuracy, f"{torch.get_num_threads()} CPU cores"
+    )
 
 
 if __name__ == "__main__":

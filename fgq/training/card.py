@@ -1,4 +1,4 @@
-"""The model card: what vggt-tiny is, what its training cost, how accurate it came out. Every number comes from the run."""
+"""The model card: what vggt-tiny is, what its training cost, how accurate it came out."""
 
 import json
 from pathlib import Path
@@ -15,24 +15,24 @@ pipeline_tag: depth-estimation
 ---
 # vggt-tiny
 
-A Visual Geometry Grounded Transformer with every part of VGGT-1B and {parameters:,} parameters: DINOv2-style encoder with
-registers ({encoder_depth} blocks), {depth} frame and {depth} global blocks of {embed_dim} channels, camera head, depth
-head and point head. Made for teaching quantization on a CPU; it knows the rendered rooms of `fgq.data.playroom` and
-nothing else. Lengths are metres of those rooms.
+A Visual Geometry Grounded Transformer with every part of VGGT-1B and {parameters:,} parameters: DINOv2-style encoder
+with registers ({encoder_depth} blocks), {depth} frame and {depth} global blocks of {embed_dim} channels, camera head,
+depth head and point head. Made for teaching quantization on a CPU; it knows the rendered rooms of `fgq.data.playroom`
+and nothing else. Lengths are metres of those rooms.
 
 | | |
 |---|---|
 | Images | {img_size} × {img_size} pixels, patches of {patch_size} |
 | Trained on | {pairs:,} pairs, then {clips:,} clips of {frames} frames, each rendered once |
 | Time | {minutes:.0f} minutes on {machine} |
-| Optimiser | Muon (backbone matrices, {matrix_rate:g}) and AdamW (the rest, {other_rate:g}), bf16 autocast, averaged weights |
+| Optimiser | Muon ({matrix_rate:g}; backbone matrices), AdamW ({other_rate:g}; the rest), bf16 autocast, averaged |
 | Made by | `python -m fgq.training` with seed {seed} |
 | Stored as | float16 |
 
 ## Accuracy
 
 Full precision, {scenes} scenes of {frames} frames of the split `test`, none of which was seen in training. Mean over
-scenes with its 95 % interval.
+scenes with its 95 % interval, measured with the float16 weights as shipped.
 
 {accuracy}
 
@@ -51,7 +51,7 @@ def write_card(
 ) -> None:
     """README.md and curve.csv beside the weights in `folder`.
 
-    `accuracy` has `table` (markdown), `scenes`, `rotation_median` and `translation_median` (degrees).
+    `accuracy` is what `validate.accuracy_for_card` returns; `machine` is in words.
     """
     config = model.config
     shown = curve.iloc[:: max(1, len(curve) // 12)]
@@ -74,7 +74,7 @@ def write_card(
         other_rate=settings.other_rate,
         seed=settings.seed,
         scenes=accuracy["scenes"],
-        accuracy=accuracy["table"],
+        accuracy=as_markdown(accuracy["table"]),
         rotation_median=accuracy["rotation_median"],
         translation_median=accuracy["translation_median"],
         validation_scenes=settings.validation_scenes,
@@ -86,6 +86,7 @@ def write_card(
 
 
 def as_markdown(frame: pd.DataFrame) -> str:
-    head = "| " + " | ".join(frame.columns) + " |\n|" + "---:|" * len(frame.columns)
-    rows = ["| " + " | ".join(f"{value:.4g}" for value in row) + " |" for row in frame.itertuples(index=False)]
-    return "\n".join([head, *rows])
+    def row(values) -> str:
+        return "| " + " | ".join(value if isinstance(value, str) else f"{value:.4g}" for value in values) + " |"
+
+    return "\n".join([row(frame.columns), row(["---"] * frame.shape[1]), *map(row, frame.itertuples(index=False))])
