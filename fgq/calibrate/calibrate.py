@@ -15,10 +15,11 @@ from fgq.affine.learnable_block import LearnableBlock
 from fgq.affine.quantized_block import empty_quantized_block
 from fgq.calibrate.block_loop import BlockProblem, calibrate_block
 from fgq.calibrate.log import BlockLog, Quantization
-from fgq.calibrate.objective import find_weights
+from fgq.calibrate.objective import Weights, find_weights
 from fgq.calibrate.recipe import Recipe, RecipeError, find_recipe
 from fgq.calibrate.tokens import TokenLayouts, batches, check_scenes, embed_clips, run_full_precision
 from fgq.data.scene import Scene
+from fgq.fisher import FisherTable
 from fgq.vggt.attention import Block
 from fgq.vggt.model import VGGT
 
@@ -29,7 +30,7 @@ def quantize(
     recipe: str | Recipe = "fgq",
     weight_bits: int | None = None,
     activation_bits: int | None = None,
-    fisher: object = None,
+    fisher: FisherTable | Weights | None = None,
     seed: int = 0,
     progress: bool = True,
     **overrides: Any,
@@ -40,15 +41,14 @@ def quantize(
     fields. `scenes` are calibration clips of one frame count and size ("rtn" needs none, but without them its log has
     no losses). `fisher` is a Fisher table, or calibration weights [blocks, channels]. `model.quantization` of the
     result holds the recipe, the seed and one log a block. Block l draws from (seed, l) alone.
-    Raises RecipeError, with one line that says what to change.
+    Raises RecipeError, with one line that says what to change, and FgqError for a Fisher table of another model.
     """
     recipe = find_recipe(recipe, weight_bits, activation_bits, overrides)
     blocks = list(model.aggregator.blocks())
     for name, block in blocks:
         if type(block) is not Block:
             raise RecipeError(f"block {name} is a {type(block).__name__}: quantize the full-precision model instead")
-    names = [name for name, _ in blocks]
-    weights = find_weights(recipe, fisher, names, model.config.embed_dim)
+    weights = find_weights(recipe, fisher, model)
     if not scenes and not recipe.learns:
         return assemble(model, *round_blocks(blocks, recipe), recipe, seed)
     check_scenes(scenes, recipe)

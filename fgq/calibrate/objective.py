@@ -5,6 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fgq.calibrate.recipe import Recipe, RecipeError
+from fgq.fisher import FisherTable
+from fgq.vggt import VGGT
 
 Weights = Float[Tensor, "blocks channels"]
 
@@ -26,30 +28,29 @@ def normalised(loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
     return loss / loss.detach().clamp(min=torch.finfo(loss.dtype).tiny)
 
 
-def find_weights(recipe: Recipe, fisher: object, block_names: list[str], channels: int) -> Weights:
-    """Weights of the block loss: ones, or `fisher.calibration_weights()`.
+def find_weights(recipe: Recipe, fisher: FisherTable | Weights | None, model: VGGT) -> Weights:
+    """Weights of the block loss: ones, or those of the Fisher table.
 
-    `fisher` is a Fisher table or its calibration weights [blocks, channels] as a tensor. Raises RecipeError when the
-    recipe needs one and has none, or when it belongs to a model of another size.
+    Raises RecipeError when the recipe needs a table and has none, or for weights [blocks, channels] of another size,
+    negative ones and NaN; FgqError for a table that was estimated on another model.
     """
+    names, channels = model.config.block_names, model.config.embed_dim
     if recipe.weighting == "uniform":
-        return torch.ones(len(block_names), channels)
+        return torch.ones(len(names), channels)
     if fisher is None:
         raise RecipeError(
             f"recipe {recipe.name!r} weights the block loss by Fisher information: pass fisher= (see "
             "fgq.estimate_fisher), or override weighting='uniform'"
         )
-    weights = fisher if isinstance(fisher, Tensor) else fisher.calibration_weights()
-    expected = (len(block_names), channels)
-    if tuple(weights.shape) != expected:
+    if isinstance(fisher, FisherTable):
+        fisher.check_matches(model)
+        return fisher.calibration_weights()
+    if list(fisher.shape) != [len(names), channels]:
         raise RecipeError(
-            f"the Fisher weights are {list(weights.shape)} [blocks, channels] but the model has {list(expected)}: "
-            "estimate the Fisher information of this model"
+            f"the Fisher weights are {list(fisher.shape)} [blocks, channels] but the model has "
+            f"{[len(names), channels]}: estimate the Fisher information of this model"
         )
-    names = list(getattr(fisher, "block_names", block_names))
-    if names != block_names:
-        raise RecipeError(f"the Fisher table's blocks are {names[:3]}…, the model's are {block_names[:3]}…")
-    bad = ~(torch.isfinite(weights) & (weights >= 0)).all(1)
+    bad = ~(torch.isfinite(fisher) & (fisher >= 0)).all(1)
     if bad.any():
-        raise RecipeError(f"the Fisher weights of block {block_names[int(bad.nonzero()[0, 0])]} hold NaN or negatives")
-    return weights.detach().float()
+        raise RecipeError(f"the Fisher weights of block {names[int(bad.nonzero()[0, 0])]} hold NaN or negatives")
+    return fisher.detach().float()

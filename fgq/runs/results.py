@@ -68,7 +68,8 @@ def stale(book: Path, name: str) -> list[str]:
     if text_hash(table.read_text(encoding="utf-8")) != record["table_hash"]:
         reasons.append(f"{table.name} was edited")
     then, now = record["sources"], source_files()
-    reasons += [f"{file} changed" for file in sorted(then.keys() | now.keys()) if then.get(file) != now.get(file)]
+    # A file that is new since then can only matter through a change to one of these, or to the chapter.
+    reasons += [f"{file} changed" for file in sorted(then) if then[file] != now.get(file)]
     if "run" in record:
         reasons += outdated_settings(book, record)
     return reasons

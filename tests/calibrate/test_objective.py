@@ -3,8 +3,10 @@ import torch
 
 from fgq.calibrate import RECIPES, RecipeError, block_loss
 from fgq.calibrate.objective import find_weights, normalised
-
-NAMES = ["F0", "G0"]
+from fgq.errors import FgqError
+from fgq.fisher import FisherTable
+from fgq.vggt import TASKS
+from fgq.vggt.weights import fingerprint
 
 
 def test_the_loss_is_the_weighted_mean_over_tokens_and_channels():
@@ -29,33 +31,34 @@ def test_normalising_gives_the_gradient_of_the_logarithm_whatever_the_scale():
     assert torch.equal(torch.autograd.grad(zero, x)[0], torch.zeros(2))
 
 
-def test_uniform_recipes_weigh_every_channel_alike_and_fisher_recipes_as_told():
-    assert torch.equal(find_weights(RECIPES["flatquant"], None, NAMES, 3), torch.ones(2, 3))
-    given = torch.rand(2, 3)
-    assert torch.equal(find_weights(RECIPES["fgq"], given, NAMES, 3), given)
+def test_uniform_recipes_weigh_every_channel_alike_and_fisher_recipes_as_told(toy_model):
+    blocks, channels = toy_model.config.num_blocks, toy_model.config.embed_dim
+    assert torch.equal(find_weights(RECIPES["flatquant"], None, toy_model), torch.ones(blocks, channels))
+    given = torch.rand(blocks, channels)
+    assert torch.equal(find_weights(RECIPES["fgq"], given, toy_model), given)
 
-    class Table:
-        block_names = ("F0", "G0")
 
-        def calibration_weights(self):
-            return given
-
-    assert torch.equal(find_weights(RECIPES["fgq"], Table(), NAMES, 3), given)
-    Table.block_names = ("F0", "F1")
-    with pytest.raises(RecipeError, match="the Fisher table's blocks are"):
-        find_weights(RECIPES["fgq"], Table(), NAMES, 3)
+def test_a_table_must_be_of_this_model(toy_model):
+    values = torch.rand(3, toy_model.config.num_blocks, toy_model.config.embed_dim) + 0.1
+    about = {"tasks": TASKS, "block_names": tuple(toy_model.config.block_names), "estimator": "sum_of_outputs"}
+    table = FisherTable(values, **about, model_hash=fingerprint(toy_model))
+    assert torch.equal(find_weights(RECIPES["fgq"], table, toy_model), table.calibration_weights())
+    other = FisherTable(values, **about, model_hash="0" * 64)
+    with pytest.raises(FgqError, match="estimated on other weights"):
+        find_weights(RECIPES["fgq"], other, toy_model)
 
 
 @pytest.mark.parametrize(
-    "fisher, message",
+    "spoil, message",
     [
-        (None, "pass fisher="),
-        (torch.ones(2, 4), r"the Fisher weights are \[2, 4\] .* but the model has \[2, 3\]"),
-        (torch.ones(4, 3), r"the Fisher weights are \[4, 3\]"),
-        (torch.tensor([[1.0, 1, 1], [1, float("nan"), 1]]), "block G0 hold NaN"),
-        (torch.tensor([[1.0, -1, 1], [1, 1, 1]]), "block F0 hold NaN or negatives"),
+        (lambda weights: None, "pass fisher="),
+        (lambda weights: weights[:, 1:], r"the Fisher weights are \[.*\] .* but the model has"),
+        (lambda weights: weights[1:], r"the Fisher weights are \["),
+        (lambda weights: weights.index_put((torch.tensor(1), torch.tensor(0)), torch.tensor(float("nan"))), "G0 hold"),
+        (lambda weights: weights.index_put((torch.tensor(0), torch.tensor(1)), torch.tensor(-1.0)), "F0 hold NaN or"),
     ],
 )
-def test_fisher_weights_that_do_not_fit_are_refused(fisher, message):
+def test_fisher_weights_that_do_not_fit_are_refused(toy_model, spoil, message):
+    weights = torch.ones(toy_model.config.num_blocks, toy_model.config.embed_dim)
     with pytest.raises(RecipeError, match=message):
-        find_weights(RECIPES["fgq"], fisher, NAMES, 3)
+        find_weights(RECIPES["fgq"], spoil(weights), toy_model)
