@@ -74,21 +74,24 @@ def camera_centres(extrinsics: Tensor) -> Tensor:
     return invert_extrinsics(extrinsics)[..., 3]
 
 
-def show_top_view(scene: Scene, predictions: Predictions) -> Figure:
-    """The room from above, in the first camera's frame: true and predicted points, cameras as arrows."""
-    extrinsics, _ = decode_pose(predictions.pose_enc[0], scene.images.shape[-2:])
+def show_top_view(scene: Scene, predictions: dict[str, Predictions]) -> Figure:
+    """The room from above, in the first camera's frame: the true points and cameras, then each prediction by name."""
+    size = scene.images.shape[-2:]
+    views = {"true": (scene.points, scene.extrinsics)}
+    for name, found in predictions.items():
+        views[name] = (found.world_points[0], decode_pose(found.pose_enc[0], size)[0])
     colours = scene.images.permute(0, 2, 3, 1).reshape(-1, 3).numpy()
-    figure, axes = plt.subplots(1, 2, figsize=(10, 5), sharex=True, sharey=True, layout="constrained")
-    sides = [("true", scene.points, scene.extrinsics), ("predicted", predictions.world_points[0], extrinsics)]
-    for axis, (name, points, cameras) in zip(axes, sides, strict=True):
+    figure, axes = plt.subplots(
+        1, len(views), figsize=(4.3 * len(views), 4.6), sharex=True, sharey=True, layout="constrained"
+    )
+    for axis, (name, (points, cameras)) in zip(axes, views.items(), strict=True):
         flat = points.reshape(-1, 3)
         axis.scatter(flat[:, 0], flat[:, 2], s=1.5, c=colours, linewidths=0)
         centre, ahead = camera_centres(cameras), invert_extrinsics(cameras)[..., 2]
         axis.quiver(centre[:, 0], centre[:, 2], ahead[:, 0], ahead[:, 2], angles="xy", scale=8, width=0.008)
         for s in range(scene.num_frames):
-            axis.annotate(
-                str(s), (centre[s, 0], centre[s, 2]), xytext=(4, 4), textcoords="offset points", weight="bold"
-            )
+            place = (centre[s, 0], centre[s, 2])
+            axis.annotate(str(s), place, xytext=(4, 4), textcoords="offset points", weight="bold")
         axis.set(title=name, xlabel=f"right of camera 0 ({scene.unit})", aspect="equal")
     axes[0].set_ylabel(f"ahead of camera 0 ({scene.unit})")
     return figure

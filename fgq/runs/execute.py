@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fgq.errors import FgqError
 from fgq.runs.folder import RunFolder
 from fgq.runs.kernel import PeakMemory, this_interpreter
 from fgq.runs.notebook import execute_notebook, renew
@@ -74,9 +76,19 @@ def needed_by(run: RunFile, chapter: str) -> set[str]:
     return {chapter}.union(*(needed_by(run, need) for need in run.step(chapter).needs))
 
 
+def provide(run: RunFile, step: Step, folder: RunFolder) -> None:
+    """Copies what the chapter reads from the book's folder to where it runs, under the same name."""
+    for name in step.reads:
+        if not (run.book / name).is_file():
+            raise FgqError(f"{run.path}: chapter {step.chapter.name} reads {name}, but there is no {run.book / name}")
+        (folder.artefacts / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run.book / name, folder.artefacts / name)
+
+
 def execute_step(run: RunFile, step: Step, folder: RunFolder, key: str, label: str, cell_seconds: int | None) -> dict:
     """Executes a chapter beside its old notebook, which it replaces at the end; returns the record."""
     name = step.chapter.name
+    provide(run, step, folder)
     before = folder.begin(name)
     started = time.perf_counter()
     with this_interpreter(), PeakMemory() as memory:

@@ -19,7 +19,7 @@ class Step:
     chapter: Chapter
     parameters: dict  # what the run file says; the chapter's own defaults stand for the rest
     needs: tuple[str, ...]  # earlier chapters whose artefacts it reads
-    reads: tuple[str, ...] = ()  # further files it shows, by their path in the book's folder, such as results/x.csv
+    reads: tuple[str, ...] = ()  # files of the book's folder, such as results/x.csv, copied to where it runs
 
     @property
     def all_parameters(self) -> dict:

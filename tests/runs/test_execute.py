@@ -176,6 +176,22 @@ def test_only_runs_a_chapter_and_what_it_needs(executed_book):
     assert (executed_book.out / "artefacts" / "table.csv").read_text() == "value,files\n30,1\n"
 
 
+def test_a_chapter_finds_the_files_that_it_reads(executed_book):
+    executed_book.edit(
+        executed_book.pages / "second.md", "value = int", "print(Path('results/t.csv').read_text())\nvalue = int"
+    )
+    executed_book.edit(executed_book.run_file, "- second", "- {chapter: second, reads: [results/t.csv]}")
+    with pytest.raises(FgqError, match=r"chapter second reads results/t\.csv, but there is no"):
+        executed_book.execute()
+    (executed_book.pages / "results" / "t.csv").write_text("a\n1\n")
+    executed_book.execute()
+    assert "a\n1\n" in outputs(executed_book, "second")[1][0].text
+    assert set(record(executed_book, "second")["artefacts"]) == {"table.csv"}  # what it reads it has not made
+    (executed_book.pages / "results" / "t.csv").write_text("a\n2\n")
+    assert ran(executed_book.execute()[1]) == (["second"], ["first"])
+    assert "a\n2\n" in outputs(executed_book, "second")[1][0].text
+
+
 def test_two_runs_do_not_share_a_folder(executed_book, no_kernel):
     from fgq.runs.folder import RunFolder
 
