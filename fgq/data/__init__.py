@@ -1,18 +1,35 @@
 """Scenes: images of clips and whatever is known about them, from one module a dataset."""
 
 import inspect
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 from fgq.data.scene import Scene, SceneError
 from fgq.errors import FgqError
 
-__all__ = ["HOME_OF_DATASET", "Scene", "SceneError", "load_scenes"]
+__all__ = ["Scene", "SceneError", "dataset_names", "find_dataset", "load_scenes"]
 
-HOME_OF_DATASET = {
-    "playroom": "fgq.data.playroom",
-    "folder": "fgq.data.folder",
-}
+
+def dataset_names() -> list[str]:
+    """All datasets: the modules of this folder that define a function `load`."""
+    return [found.name for found in iter_modules(__path__) if own_load(found.name)]
+
+
+def own_load(name: str) -> Callable[..., list[Scene]] | None:
+    module = import_module(f"{__name__}.{name}")
+    load = getattr(module, "load", None)
+    return load if getattr(load, "__module__", None) == module.__name__ else None
+
+
+def find_dataset(name: str) -> Callable[..., list[Scene]]:
+    """A dataset's own `load`. Raises FgqError that lists the datasets when there is none of this name."""
+    known = {found.name for found in iter_modules(__path__)}  # the others are imported only for the message
+    load = own_load(name) if name in known else None
+    if load is None:
+        raise FgqError(f"no dataset is called {name!r}; choose one of {', '.join(dataset_names())}")
+    return load
 
 
 def load_scenes(
@@ -31,14 +48,12 @@ def load_scenes(
     pixels, one number or (height, width); further options belong to the dataset (see its module's `load`).
     Raises FgqError for an unknown dataset, an option that the dataset does not have, and counts below 1.
     """
-    if name not in HOME_OF_DATASET:
-        raise FgqError(f"no dataset is called {name!r}; choose one of {', '.join(HOME_OF_DATASET)}")
+    load = find_dataset(name)
     for field, value in (("count", count), ("frames", frames)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise FgqError(f"{name}: {field} must be a whole number of at least 1, got {value!r}")
     named = {"split": split, "count": count, "frames": frames, "seed": seed, "root": root, "size": size}
     given = {field: value for field, value in named.items() if value is not None} | options
-    load = import_module(HOME_OF_DATASET[name]).load
     known = inspect.signature(load).parameters
     unknown = [field for field in given if field not in known]
     if unknown:

@@ -24,15 +24,13 @@ Seed = Annotated[int, typer.Option(help="seed of the scenes and of whatever is r
 def scenes_of(dataset: str, usual: dict, given: dict):
     """Scenes with the options `given` (not None), and those of the command's `usual` ones that the dataset has."""
     import inspect
-    from importlib import import_module
 
     import fgq
-    from fgq.data import HOME_OF_DATASET
+    from fgq.data import find_dataset
 
-    options = {name: value for name, value in given.items() if value is not None}
-    if dataset in HOME_OF_DATASET:
-        known = inspect.signature(import_module(HOME_OF_DATASET[dataset]).load).parameters
-        options = {name: value for name, value in usual.items() if name in known} | options
+    known = inspect.signature(find_dataset(dataset)).parameters
+    options = {name: value for name, value in usual.items() if name in known}
+    options |= {name: value for name, value in given.items() if value is not None}
     return fgq.load_scenes(dataset, **options)
 
 

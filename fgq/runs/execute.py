@@ -92,13 +92,15 @@ def execute_step(run: RunFile, step: Step, folder: RunFolder, key: str, label: s
     before = folder.begin(name)
     started = time.perf_counter()
     with this_interpreter(), PeakMemory() as memory:
-        execute_notebook(step.chapter, step.parameters, folder.partial(name), folder.artefacts, label, cell_seconds)
+        imported = execute_notebook(
+            step.chapter, step.parameters, folder.partial(name), folder.artefacts, label, cell_seconds
+        )
     seconds = time.perf_counter() - started
     renew(step.chapter, folder.partial(name))
     artefacts = folder.finish(name, before)
     folder.notebook(name).parent.mkdir(parents=True, exist_ok=True)
     os.replace(folder.partial(name), folder.notebook(name))
-    record = provenance(step.all_parameters) | {
+    record = provenance(step.all_parameters, imported=imported) | {
         "run": run.path.name,
         "chapter": name,
         "needs": {need: run.step(need).all_parameters for need in sorted(needed_by(run, name) - {name})},

@@ -16,19 +16,23 @@ from fgq.runs.kernel import KERNEL
 
 INJECTED_TAG = "injected-parameters"  # papermill's cell with the run file's parameters
 ERROR_TAG = "papermill-error-cell-tag"  # papermill's notes around a failing cell
+IMPORTS_TAG = "fgq-imports"  # our last cell, which tells what the chapter has imported of this package
+IMPORTS = "import sys\nprint(*sorted(name for name in sys.modules if name.partition('.')[0] == 'fgq'))"
 
 
 def execute_notebook(
     chapter: Chapter, parameters: dict, target: Path, folder: Path, label: str, cell_seconds: int | None = None
-) -> None:
-    """Runs a chapter in `folder` and writes it, whole or partial, to `target`.
+) -> list[str]:
+    """Runs a chapter in `folder` and writes it, whole or partial, to `target`; returns the modules of fgq it imported.
 
     Raises FgqError when the chapter's code raised one (bad input), RunFailure for any other error, a cell over its
     time limit, a kernel that died, or a cell that was not reached.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     source = target.with_suffix(".source.ipynb")
-    jupytext.write(chapter.notebook, source)
+    watched = nbformat.from_dict(chapter.notebook)
+    watched.cells = [*watched.cells, nbformat.v4.new_code_cell(IMPORTS, metadata={"tags": [IMPORTS_TAG]})]
+    jupytext.write(watched, source)
     try:
         papermill.execute_notebook(
             literal_path(source),
@@ -52,6 +56,8 @@ def execute_notebook(
     finally:
         source.unlink(missing_ok=True)
     check_all_ran(chapter, target)
+    told = [cell for cell in code_cells(nbformat.read(target, as_version=4)) if is_tagged(cell, IMPORTS_TAG)]
+    return "".join(output.get("text", "") for output in told[0].outputs).split()
 
 
 def literal_path(path: Path) -> str:
@@ -69,9 +75,9 @@ def names_of(kind: type) -> set[str]:
 
 
 def read_own_cells(path: Path) -> list[nbformat.NotebookNode]:
-    """The chapter's code cells in an executed notebook, without those that papermill added."""
+    """The chapter's code cells in an executed notebook, without those that were added to run it."""
     cells = code_cells(nbformat.read(path, as_version=4))
-    return [cell for cell in cells if not is_tagged(cell, INJECTED_TAG) and not is_tagged(cell, ERROR_TAG)]
+    return [cell for cell in cells if not any(is_tagged(cell, t) for t in (INJECTED_TAG, ERROR_TAG, IMPORTS_TAG))]
 
 
 def has_error(cell: nbformat.NotebookNode) -> bool:

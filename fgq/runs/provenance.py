@@ -59,16 +59,16 @@ def device() -> str:
     return f"CPU, {os.cpu_count()} cores"
 
 
-def provenance(parameters: dict, seeds: dict | None = None) -> dict:
+def provenance(parameters: dict, seeds: dict | None = None, imported: list[str] | None = None) -> dict:
     """Plain values for JSON. `seeds` are the parameters called seed or seeds unless given.
 
     commit, source_hash and sources (fingerprint by file) of the computing code, versions, platform, device, parameters,
-    seeds, finished (UTC).
+    seeds, finished (UTC). With the names of the modules that were `imported`, only their files are sources.
     """
     return {
         "commit": commit(),
         "source_hash": source_hash(),
-        "sources": source_files(),
+        "sources": source_files() if imported is None else used(source_files(), imported),
         "versions": versions(),
         "platform": platform.platform(),
         "device": device(),
@@ -76,6 +76,13 @@ def provenance(parameters: dict, seeds: dict | None = None) -> dict:
         "seeds": seeds if seeds is not None else {n: v for n, v in parameters.items() if n in ("seed", "seeds")},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def used(sources: dict[str, str], imported: list[str]) -> dict[str, str]:
+    """The files of these modules, and all that are no modules, such as weights."""
+    names = {name.replace(".", "/") for name in imported}
+    files = {f"{name}.py" for name in names} | {f"{name}/__init__.py" for name in names}
+    return {file: mark for file, mark in sources.items() if file in files or not file.endswith(".py")}
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -1,11 +1,10 @@
 import inspect
-from importlib import import_module
 
 import pytest
 import torch
 
 import fgq
-from fgq.data import HOME_OF_DATASET
+from fgq.data import dataset_names, find_dataset
 from fgq.errors import FgqError
 
 
@@ -17,8 +16,11 @@ def test_what_is_asked_for_comes():
 
 
 def test_an_unknown_dataset_lists_the_known_ones():
-    with pytest.raises(FgqError, match="'playrom'; choose one of playroom, folder"):
+    with pytest.raises(FgqError, match="'playrom'; choose one of .*playroom") as told:
         fgq.load_scenes("playrom")
+    assert "folder" in str(told.value) and "images" not in str(told.value)
+    with pytest.raises(FgqError, match="no dataset is called 'scene'"):  # a module, but no dataset
+        fgq.load_scenes("scene")
 
 
 @pytest.mark.parametrize("field", ["count", "frames"])
@@ -35,7 +37,7 @@ def test_an_option_that_the_dataset_lacks_is_refused(tmp_path):
         fgq.load_scenes("playroom", sise=64)
 
 
-@pytest.mark.parametrize("name", HOME_OF_DATASET)
+@pytest.mark.parametrize("name", dataset_names())
 def test_every_dataset_has_a_load_with_defaults(name):
-    parameters = inspect.signature(import_module(HOME_OF_DATASET[name]).load).parameters
+    parameters = inspect.signature(find_dataset(name)).parameters
     assert all(parameter.default is not inspect.Parameter.empty for parameter in parameters.values())

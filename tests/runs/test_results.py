@@ -6,6 +6,7 @@ import pytest
 from fgq.errors import FgqError
 from fgq.runs.provenance import provenance
 from fgq.runs.results import check_published, load_result, save_results, stale
+from fgq.runs.source import source_files
 
 
 @pytest.fixture
@@ -44,7 +45,9 @@ def test_a_change_makes_it_stale(published, file, old, new, reason):
 
 
 def test_changed_code_is_named_file_by_file(published, monkeypatch):
-    then = json.loads((published.pages / "results" / "table.json").read_text())["sources"]
+    path = published.pages / "results" / "table.json"
+    then = source_files()
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sources": then}))
     now = then | {"fgq/quant/grid.py": "other", "fgq/quant/new.py": "hash"}
     del now["fgq/errors.py"]
     monkeypatch.setattr("fgq.runs.results.source_files", lambda: now)
@@ -58,6 +61,15 @@ def test_a_table_saved_by_hand_is_checked_against_the_code(tmp_path):
     table, record = load_result(tmp_path, "mine")
     pd.testing.assert_frame_equal(table, frame, rtol=1e-8)
     assert record["seeds"] == {"seed": 3} and stale(tmp_path, "mine") == []
+
+
+def test_only_code_that_the_chapter_imported_counts(fresh_book):
+    fresh_book.edit(fresh_book.pages / "second.md", "value = int", "import fgq.quant.grid\nvalue = int")
+    fresh_book.execute()
+    sources = json.loads((fresh_book.pages / "results" / "table.json").read_text())["sources"]
+    assert {"fgq/quant/grid.py", "fgq/quant/__init__.py", "fgq/weights/vggt-tiny/model.safetensors"} <= sources.keys()
+    assert "fgq/data/folder.py" not in sources and "fgq/calibrate/recipe.py" not in sources
+    assert stale(fresh_book.pages, "table") == []
 
 
 def test_missing_tables_are_named(published, tmp_path):
