@@ -116,7 +116,7 @@ def show_training_curve() -> Figure:
         axis.plot(curve.seconds / 60, curve[column], marker="o", markersize=3)
         axis.axvline(switch, color="grey", linestyle=":", linewidth=1)
         axis.set(xlabel="minutes of training", title=label, ylim=(0, None))
-    axes[0].annotate(" pairs | clips of 4", (switch, axes[0].get_ylim()[1] * 0.9), fontsize=8, ha="center")
+    axes[0].annotate(" pairs | clips", (switch, axes[0].get_ylim()[1] * 0.9), fontsize=8, ha="center")
     return figure
 
 
