@@ -30,7 +30,7 @@ def show_table(frame: pd.DataFrame, digits: int = 4) -> Styler:
 
 def show_comparison(rows: pd.DataFrame, columns: list[str], digits: int = 4) -> Styler:
     """Columns of a `Report.compare`, its flags `better` and `worse` told in one word."""
-    verdict = np.select([rows.better.astype(bool), rows.worse.astype(bool)], ["better", "worse"], "not told apart")
+    verdict = np.select([rows.better.astype(bool), rows.worse.astype(bool)], ["better", "worse"], "unclear")
     return show_table(rows[columns].assign(verdict=verdict), digits)
 
 
