@@ -58,9 +58,7 @@ def opened(path: Path):
     try:
         import av
     except ModuleNotFoundError as error:
-        raise FgqError(
-            f"{path}: videos need the package av: pip install av, or a folder of frames instead"
-        ) from error
+        raise FgqError(f"{path}: videos need the package av: pip install av, or a folder of frames instead") from error
     try:
         video = av.open(str(path))
     except (av.error.FFmpegError, OSError) as error:

@@ -33,7 +33,9 @@ def write_colmap(
     errors = reprojection_errors(cloud, pixels, extrinsics, intrinsics)
     cameras = ["# CAMERA_ID, MODEL, WIDTH, HEIGHT, FX, FY, CX, CY"]
     images = ["# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME", "# X, Y, POINT3D_ID of every observation"]
-    points = ["# POINT3D_ID, X, Y, Z, R, G, B, ERROR, then IMAGE_ID, POINT2D_IDX of every observation"] + [""] * len(cloud)
+    points = ["# POINT3D_ID, X, Y, Z, R, G, B, ERROR, then IMAGE_ID, POINT2D_IDX of every observation"] + [""] * len(
+        cloud
+    )
     for s, (name, (height, width)) in enumerate(zip(names, sizes, strict=True)):
         k = intrinsics[s]
         cameras.append(f"{s + 1} PINHOLE {width} {height} {numbers([k[0, 0], k[1, 1], k[0, 2], k[1, 2]])}")

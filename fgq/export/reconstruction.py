@@ -84,6 +84,7 @@ def build_reconstruction(predictions: Predictions, photos: Photos, points: str =
         raise FgqError(f"points {points!r} is not one of {', '.join(POINTS)}")
     found = {name: predictions[name][0].detach().cpu().double() for name in ("pose_enc", "depth", "depth_conf")}
     extrinsics, intrinsics = decode_pose(found["pose_enc"], photos.images.shape[-2:])
+    check_view_angles(found["pose_enc"][:, 7:], photos.names)
     depth, confidence = found["depth"][..., 0], found["depth_conf"]
     if points == "depth":
         world, world_confidence = unproject(depth, extrinsics, intrinsics), confidence
@@ -92,8 +93,16 @@ def build_reconstruction(predictions: Predictions, photos: Photos, points: str =
         world_confidence = predictions.world_points_conf[0].detach().cpu().double()
     valid = photos.covered() & depth.isfinite() & (depth > 0) & confidence.isfinite()
     valid &= world.isfinite().all(-1) & world_confidence.isfinite()
-    if not valid.any() or not extrinsics.isfinite().all() or not intrinsics.isfinite().all():
+    if not valid.any() or not extrinsics.isfinite().all():
         raise FgqError("the model predicts NaN or infinity: check its weights, or load it in float32")
-    return Reconstruction(
-        photos, extrinsics, intrinsics, depth, confidence, world, world_confidence, points, valid
-    )
+    return Reconstruction(photos, extrinsics, intrinsics, depth, confidence, world, world_confidence, points, valid)
+
+
+def check_view_angles(angles: Tensor, names: list[str]) -> None:
+    """Raises FgqError for a camera [S, 2] (radians) that sees nothing, which VGGT's last ReLU allows, or too much."""
+    for name, pair in zip(names, angles.rad2deg().tolist(), strict=True):
+        if not all(0 < angle < 180 for angle in pair):
+            raise FgqError(
+                f"{name}: the model predicts a camera with view angles of {pair[0]:.4g}° × {pair[1]:.4g}°, which is none: "
+                "its weights are untrained, damaged or quantized too far"
+            )

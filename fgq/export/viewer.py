@@ -10,11 +10,14 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from fgq.export.reconstruction import Cloud, Reconstruction
 from fgq.geometry import invert_extrinsics
 
 THUMBNAIL = 96  # pixels, longer side
+VIEW_ANGLE = 0.85  # radians, vertical, of the first view
+LEVEL_WEIGHT = 0.01  # of viewing directions against x axes in finding where up is
 POINT = [("position", "<f4", 3), ("colour", "u1", 4)]  # what the page's buffers hold
 
 
@@ -47,16 +50,12 @@ def describe(scene: Reconstruction, cloud: Cloud, share: float) -> dict:
     middle = confident.median(dim=0).values
     reach = torch.linalg.vector_norm(torch.cat([confident, centres]) - middle, dim=-1)
     depth = float(scene.depth[scene.valid].median())
-    up = -poses[:, :, 1].mean(dim=0)
-    if torch.linalg.vector_norm(up) < 0.1:  # cameras of all rolls: none of them says where up is
-        up = -poses[0, :, 1]
-    up = torch.nn.functional.normalize(up, dim=0)
-    direction, fov = ahead.mean(dim=0), 50.0
-    if torch.linalg.vector_norm(direction) < 0.1:
-        direction = ahead[0]
+    up = upright(poses)
+    mean = ahead.mean(dim=0)
+    mean = mean if torch.linalg.vector_norm(mean) > 0.1 else ahead[0]  # cameras all around look nowhere on average
     # From behind and above the cameras, far enough for nine of ten points to be in the picture.
-    direction = torch.nn.functional.normalize(torch.nn.functional.normalize(direction, dim=0) - 0.5 * up, dim=0)
-    distance = float(reach.sort().values[int(0.9 * (len(reach) - 1))]) / np.tan(np.deg2rad(fov / 2))
+    direction = functional.normalize(functional.normalize(mean, dim=0) - 0.5 * up, dim=0)
+    distance = float(reach.sort().values[int(0.9 * (len(reach) - 1))]) / np.tan(VIEW_ANGLE / 2)
     spacing = depth / float(scene.intrinsics[:, 0, 0].median())  # between neighbouring pixels' points
     cameras = [
         {
@@ -77,7 +76,7 @@ def describe(scene: Reconstruction, cloud: Cloud, share: float) -> dict:
             "eye": (middle - distance * direction).tolist(),
             "direction": direction.tolist(),
             "distance": distance,
-            "fov": float(np.deg2rad(fov)),
+            "fov": VIEW_ANGLE,
         },
         "depth": depth,
         "reach": float(reach.median()),
@@ -86,6 +85,18 @@ def describe(scene: Reconstruction, cloud: Cloud, share: float) -> dict:
         "total": len(cloud),
         "share": share,
     }
+
+
+def upright(poses: Tensor) -> Tensor:
+    """The unit vector [3] that is most nearly upwards, from world-from-camera poses [S, 3, 4].
+
+    Cameras are held level more often than not, so it is the direction most nearly at right angles to all their x axes;
+    their viewing directions have a small say, which decides where all x axes are parallel.
+    """
+    right, down, ahead = poses[..., 0], poses[..., 1], poses[..., 2]
+    spread = right.T @ right + LEVEL_WEIGHT * ahead.T @ ahead
+    axis = torch.linalg.eigh(spread).eigenvectors[:, 0]
+    return axis if axis @ down.sum(dim=0) <= 0 else -axis
 
 
 def corner_rays(intrinsics: Tensor, height: int, width: int) -> Tensor:

@@ -63,3 +63,12 @@ def truth(tmp_path_factory) -> Truth:
     )
     photos = read_photos(find_sources([folder]), MODEL, patch_size=8)
     return Truth(folder, photos, predictions, extrinsics, world.intrinsics[0].double(), depth, points)
+
+
+@pytest.fixture
+def seeing_model(toy_model):
+    """A random model whose cameras differ a little and have view angles of about 1 radian, added in four iterations."""
+    with torch.no_grad():
+        toy_model.camera_head.pose_branch.fc2.weight.mul_(0.01)
+        toy_model.camera_head.pose_branch.fc2.bias.copy_(torch.tensor([0, 0, 0, 0, 0, 0, 0.25, 0.25, 0.25]))
+    return toy_model

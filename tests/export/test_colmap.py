@@ -100,7 +100,11 @@ def test_images_are_there_at_their_cameras_size_and_show_the_points_colours(writ
 
 def test_tracks_and_observations_name_one_another(written, truth):
     _, _, model = written
-    assert len(model.points) == round(0.3 * truth.depth.numel()) == sum(len(i["observations"]) for i in model.images.values())
+    assert (
+        len(model.points)
+        == round(0.3 * truth.depth.numel())
+        == sum(len(i["observations"]) for i in model.images.values())
+    )
     for number, (_, _, error, track) in model.points.items():
         image, position = track
         assert int(model.images[image]["observations"][position, 2]) == number
