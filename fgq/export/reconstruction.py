@@ -103,6 +103,6 @@ def check_view_angles(angles: Tensor, names: list[str]) -> None:
     for name, pair in zip(names, angles.rad2deg().tolist(), strict=True):
         if not all(0 < angle < 180 for angle in pair):
             raise FgqError(
-                f"{name}: the model predicts a camera with view angles of {pair[0]:.4g}° × {pair[1]:.4g}°, which is none: "
-                "its weights are untrained, damaged or quantized too far"
+                f"{name}: the model predicts a camera with view angles of {pair[0]:.4g}° × {pair[1]:.4g}°: "
+                "the weights are untrained, damaged or quantized too far"
             )
