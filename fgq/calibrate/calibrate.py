@@ -38,9 +38,9 @@ def quantize(
     """A new model whose aggregator blocks are fixed quantized blocks; `model` is left as it was.
 
     `recipe` is a name in RECIPES or a Recipe; bits of None keep the recipe's (4 and 4); `overrides` replace its other
-    fields. `scenes` are calibration clips of one frame count and size ("rtn" needs none, but without them its log has
-    no losses). `fisher` is a Fisher table, or calibration weights [blocks, channels]. `model.quantization` of the
-    result holds the recipe, the seed and one log a block. Block l draws from (seed, l) alone.
+    fields. `scenes` are calibration clips of one frame count and size ("rtn" and "quarot" need none, but without them
+    the log has no losses). `fisher` is a Fisher table, or calibration weights [blocks, channels]. `model.quantization`
+    of the result holds the recipe, the seed and one log a block. Block l draws from (seed, l) alone.
     Raises RecipeError, with one line that says what to change, and FgqError for a Fisher table of another model.
     """
     recipe = find_recipe(recipe, weight_bits, activation_bits, overrides)
@@ -49,8 +49,8 @@ def quantize(
         if type(block) is not Block:
             raise RecipeError(f"block {name} is a {type(block).__name__}: quantize the full-precision model instead")
     weights = find_weights(recipe, fisher, model)
-    if not scenes and not recipe.learns:
-        return assemble(model, *round_blocks(blocks, recipe), recipe, seed)
+    if not scenes and not recipe.needs_scenes:
+        return assemble(model, *round_blocks(blocks, recipe, seed), recipe, seed)
     check_scenes(scenes, recipe)
     layouts = TokenLayouts(model, scenes[0].images)
     inputs = embed_clips(model, scenes, recipe)
@@ -89,12 +89,13 @@ def block_generator(seed: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
-def round_blocks(blocks: list[tuple[str, Block]], recipe: Recipe) -> tuple[list[nn.Module], list[BlockLog]]:
-    """Blocks of a recipe that neither learns nor measures."""
+def round_blocks(blocks: list[tuple[str, Block]], recipe: Recipe, seed: int) -> tuple[list[nn.Module], list[BlockLog]]:
+    """Blocks of a recipe that looks at no activations."""
     fixed, logs = [], []
-    for name, block in blocks:
+    for index, (name, block) in enumerate(blocks):
         started = time.perf_counter()
-        fixed.append(LearnableBlock(block, recipe.block_spec()).freeze())
+        start = LearnableBlock(block, recipe.block_spec(), generator=block_generator(seed, index))
+        fixed.append(start.freeze())
         logs.append(BlockLog(name, *(None,) * 6, steps=0, kept_epoch=None, seconds=time.perf_counter() - started))
     return fixed, logs
 
