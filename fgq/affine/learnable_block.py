@@ -11,7 +11,7 @@ from fgq.affine.diagonal import smooth_start
 from fgq.affine.hadamard import random_flat_orthogonal
 from fgq.affine.kronecker import GivenKronecker, Kronecker, LearnableKronecker
 from fgq.affine.quantized_block import QuantizedBlock
-from fgq.affine.sites import RUN_TIME, SITES, Site, linear_of
+from fgq.affine.sites import RUN_TIME, SITES, Site, linear_of, trace_block
 from fgq.affine.spec import AT_RUN_TIME, BlockSpec
 from fgq.quant.clipping import FixedClip, LearnableClip, clip_weight
 from fgq.quant.linear import join_parts, multiply_parts, quantize_tokens
@@ -119,8 +119,22 @@ class LearnableBlock(nn.Module):
         return x + block.ls2(self.linear(fc2_in, apply_input(fc2_in, hidden, matrices), matrices))
 
     @torch.no_grad()
-    def freeze(self) -> QuantizedBlock:
-        """A new block with the codes, the fixed transforms and the diagonals folded; this one stays as it is."""
+    def quantized_inputs(
+        self, x: Float[Tensor, "batch tokens channels"], rotary: RotaryTable | None = None
+    ) -> dict[str, Float[Tensor, "clips batch_tokens width"]]:
+        """What each linear layer multiplies, by site, when the block up to it is in full precision."""
+        matrices, found = self.matrices(), {}
+        for name, values in trace_block(self.block, x, rotary)[1].items():
+            values = matrices[name].apply(values) if name in matrices else values
+            found[name] = quantize_tokens(values, self.spec.activation, self.input_clips[name]).flatten(1, -2)
+        return found
+
+    @torch.no_grad()
+    def freeze(self, hessians: dict[str, Float[Tensor, "clips width width"]] | None = None) -> QuantizedBlock:
+        """A new block with the codes, the fixed transforms and the diagonals folded; this one stays as it is.
+
+        Weights are rounded to nearest, or by GPTQ with Σ x xᵀ of the `quantized_inputs` at each site.
+        """
         source, matrices = self.block, self.matrices()
         fixed = QuantizedBlock(source.norm1.normalized_shape[0], source.attn.num_heads, self.spec)
         fixed.to(source.norm1.weight.device)
@@ -130,7 +144,8 @@ class LearnableBlock(nn.Module):
             fixed.get_submodule(path).eps = source.get_submodule(path).eps
         for site in SITES:
             weight, bias = self.prepared_weight(site, matrices)
-            linear_of(fixed, site).store(weight, bias, self.input_clips[site.name].freeze())
+            seen = None if hessians is None else hessians[site.name]
+            linear_of(fixed, site).store(weight, bias, self.input_clips[site.name].freeze(), seen)
             if site.name in matrices:
                 fold(site, matrices[site.name], fixed)
         return fixed

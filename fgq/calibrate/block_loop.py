@@ -14,7 +14,8 @@ from fgq.affine.spec import BlockSpec
 from fgq.calibrate.log import BlockLog
 from fgq.calibrate.objective import block_loss, normalised
 from fgq.calibrate.recipe import Recipe
-from fgq.calibrate.tokens import Clips, TokenLayouts, batches, run_clips
+from fgq.calibrate.tokens import Clips, TokenLayouts, batches, block_arguments, run_clips
+from fgq.quant.grid import OFF_BITS
 from fgq.vggt.attention import Block
 
 FLOOR = 1e-3  # of the cosine schedule, as a share of the full rate
@@ -101,6 +102,19 @@ def fit(block: LearnableBlock, problem: BlockProblem, recipe: Recipe, report: Re
     return best_epoch
 
 
+def round_weights(block: LearnableBlock, problem: BlockProblem, recipe: Recipe) -> QuantizedBlock:
+    """The block with fixed codes, by the recipe's way of rounding."""
+    if recipe.rounding == "nearest" or recipe.weight_bits == OFF_BITS:
+        return block.freeze()
+    hessians: dict[str, Tensor] = {}
+    for batch in batches(len(problem.inputs), recipe.clips_per_step):
+        clips = problem.inputs[batch].float()
+        for name, x in block.quantized_inputs(*block_arguments(problem.kind, clips, problem.layouts)).items():
+            product = x.transpose(1, 2).double() @ x.double()
+            hessians[name] = hessians[name] + product if name in hessians else product
+    return block.freeze(hessians)
+
+
 def calibrate_block(
     name: str,
     block: Block,
@@ -121,13 +135,13 @@ def calibrate_block(
     plain_spec = BlockSpec(spec.weight, spec.activation)
     rtn_losses = problem.measure(LearnableBlock(block, plain_spec).freeze(), measure)
     learnable = LearnableBlock(block, spec, input_max, recipe.smooth_alpha, generator)
-    kept = learnable.freeze()
+    kept = round_weights(learnable, problem, recipe)
     initial = final = problem.measure(kept, measure)
     epoch, steps, warning = None, 0, None
     if recipe.learns:
         try:
             epoch = fit(learnable, problem, recipe, report)
-            learnt = learnable.freeze()
+            learnt = round_weights(learnable, problem, recipe)
             losses = problem.measure(learnt, measure)
             if not math.isfinite(losses[1]):
                 raise NotFinite(f"the loss of the learnt block is {losses[1]}")

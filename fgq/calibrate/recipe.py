@@ -15,6 +15,7 @@ class RecipeError(FgqError):
 CHOICES = {
     "transforms": TRANSFORMS,
     "clipping": ("none", "learned"),
+    "rounding": ("nearest", "gptq"),
     "weighting": ("uniform", "fisher"),
     "block_inputs": ("full_precision",),
     "qkv_clip": ("separate", "shared"),
@@ -39,6 +40,7 @@ class Recipe:
     activation_symmetric: bool = True
     transforms: str = "none"  # of the inputs of the linear layers; see fgq.affine.spec.TRANSFORMS
     clipping: str = "none"  # "learned": sigmoid factors on every range
+    rounding: str = "nearest"  # of weights, once transforms and clips are fixed; or "gptq"
     weighting: str = "uniform"  # of channels in the block loss; "fisher" needs a Fisher table
     block_inputs: str = "full_precision"  # what a block reads while it is calibrated
     qkv_clip: str = "separate"  # q, k and v each clip their common input, or share one clip
@@ -75,7 +77,7 @@ class Recipe:
     @property
     def needs_scenes(self) -> bool:
         """Whether it looks at activations at all."""
-        return self.learns or self.transforms == "diagonal"
+        return self.learns or self.transforms == "diagonal" or self.rounding == "gptq"
 
     def block_spec(self) -> BlockSpec:
         return BlockSpec(
@@ -102,6 +104,7 @@ RECIPES = {
     "rtn": Recipe("rtn"),
     "smoothquant": Recipe("smoothquant", transforms="diagonal"),  # arXiv:2211.10438
     "quarot": Recipe("quarot", transforms="rotation"),  # arXiv:2404.00456, with weights rounded to nearest
+    "gptq": Recipe("gptq", rounding="gptq"),  # arXiv:2210.17323
     "flatquant": Recipe("flatquant", transforms="kronecker", clipping="learned"),
     "fgq": Recipe("fgq", transforms="kronecker", clipping="learned", weighting="fisher"),
 }

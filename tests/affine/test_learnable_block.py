@@ -143,3 +143,37 @@ def test_a_rotation_makes_weights_and_inputs_flatter(recorded):
         return (x.abs().amax(-1) / x.square().mean(-1).sqrt()).mean()
 
     assert peak(after) < 0.8 * peak(before)
+
+
+@pytest.mark.parametrize("transforms, clipping", SPECS.values(), ids=SPECS)
+def test_quantized_inputs_are_what_the_linear_layers_multiply(recorded, transforms, clipping):
+    golden = recorded("w4a8", 2)
+    weights_alone = BlockSpec(Grid(16), Grid(16, per="token"), transforms, clipping)
+    block = random_learnable(golden.block, weights_alone)
+    inputs = block.quantized_inputs(golden.x, golden.rotary)
+    # In full precision a transform cancels: transformed input times transformed weight is the layer's own output.
+    _, plain = trace_block(golden.block, golden.x, golden.rotary)
+    for name, path in (("fc1_in", "mlp.fc1"), ("attn_out", "attn.proj"), ("fc2_in", "mlp.fc2")):
+        weight, bias = block.prepared_weight(site_named(name), block.matrices())
+        expected = golden.block.get_submodule(path)(plain[name]).flatten(0, 1)
+        torch.testing.assert_close(inputs[name][0] @ weight.T + bias, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_gptq_codes_come_nearer_to_the_layer_s_output_than_nearest_codes(recorded):
+    golden = recorded("w4a8", 5)
+    spec = BlockSpec(Grid(3), golden.grids[1], "rotation", "learned")
+    block = random_learnable(golden.block, spec)
+    inputs = block.quantized_inputs(golden.x, golden.rotary)
+    hessians = {name: x.transpose(1, 2) @ x for name, x in inputs.items()}
+    assert hessians["attn_in"].shape == (3, 32, 32)  # q, k and v each see their own clip
+    nearest, gptq = block.freeze(), block.freeze(hessians)
+    for site in ("attn_in", "fc1_in", "fc2_in"):
+        path = site_named(site).linear
+        weight, _ = block.prepared_weight(site_named(site), block.matrices())
+        parts = weight.chunk(len(inputs[site]))
+        off = []
+        for fixed in (nearest, gptq):
+            layer = fixed.get_submodule(path)
+            rounded = (layer.codes * layer.scale).chunk(len(inputs[site]))
+            off.append(sum(((x @ (a - b).T) ** 2).sum() for x, a, b in zip(inputs[site], parts, rounded, strict=True)))
+        assert off[1] < 0.9 * off[0]

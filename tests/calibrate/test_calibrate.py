@@ -175,7 +175,7 @@ def test_a_quantized_model_is_not_quantized_again(model):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (dict(recipe="gptq"), "recipe 'gptq' is unknown"),
+        (dict(recipe="awq"), "recipe 'awq' is unknown"),
         (dict(recipe="flatquant", epoch=3), "no field epoch"),
         (dict(recipe="fgq"), "pass fisher="),
         (dict(recipe="flatquant", clips_per_step=5), "4 calibration scenes are too few for a step of 5 clips"),

@@ -14,9 +14,13 @@ def test_the_published_recipes_differ_only_where_the_papers_say():
     settings = {key: fgq[key] for key in ("epochs", "clips_per_step", "learning_rate", "clip_rate_factor")}
     assert settings == {"epochs": 15, "clips_per_step": 2, "learning_rate": 5e-3, "clip_rate_factor": 10}
     assert not RECIPES["rtn"].learns and RECIPES["fgq"].learns
-    for name, transforms in (("smoothquant", "diagonal"), ("quarot", "rotation")):
+    for name, change in (
+        ("smoothquant", {"transforms": "diagonal"}),
+        ("quarot", {"transforms": "rotation"}),
+        ("gptq", {"rounding": "gptq"}),
+    ):
         other = RECIPES[name].to_dict()
-        assert {key: other[key] for key in rtn if rtn[key] != other[key]} == {"name": name, "transforms": transforms}
+        assert {key: other[key] for key in rtn if rtn[key] != other[key]} == {"name": name} | change
         assert not RECIPES[name].learns
     assert [name for name, recipe in RECIPES.items() if not recipe.needs_scenes] == ["rtn", "quarot"]
 
@@ -65,7 +69,7 @@ def test_what_cannot_be_followed_is_one_clear_line(changes, message):
 
 
 def test_an_unknown_recipe_names_the_known_ones():
-    with pytest.raises(RecipeError, match="'awq' is unknown: choose rtn, smoothquant, quarot, flatquant, fgq"):
+    with pytest.raises(RecipeError, match="'awq' is unknown: choose rtn, smoothquant, quarot, gptq, flatquant, fgq"):
         find_recipe("awq")
 
 
