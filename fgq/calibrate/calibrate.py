@@ -17,7 +17,7 @@ from fgq.calibrate.block_loop import BlockProblem, calibrate_block
 from fgq.calibrate.log import BlockLog, Quantization
 from fgq.calibrate.objective import Weights, find_weights
 from fgq.calibrate.recipe import Recipe, RecipeError, find_recipe
-from fgq.calibrate.tokens import TokenLayouts, batches, check_scenes, embed_clips, run_full_precision
+from fgq.calibrate.tokens import TokenLayouts, batches, check_scenes, embed_clips, run_fixed, run_full_precision
 from fgq.data.scene import Scene
 from fgq.fisher import FisherTable
 from fgq.vggt.attention import Block
@@ -53,7 +53,7 @@ def quantize(
         return assemble(model, *round_blocks(blocks, recipe, seed), recipe, seed)
     check_scenes(scenes, recipe)
     layouts = TokenLayouts(model, scenes[0].images)
-    inputs = embed_clips(model, scenes, recipe)
+    inputs = seen = embed_clips(model, scenes, recipe)  # of the full-precision model; of the block being calibrated
     steps = recipe.epochs * len(list(batches(len(scenes), recipe.clips_per_step))) if recipe.learns else 0
     fixed, logs = [], []
     with tqdm(total=len(blocks) * max(steps, 1), unit="step", disable=not progress) as bar:
@@ -69,7 +69,7 @@ def quantize(
                 bar.set_description(f"{name} epoch {epoch}/{recipe.epochs} loss {loss:.2e}", refresh=False)
                 bar.update()
 
-            problem = BlockProblem(name[0], inputs, targets, weights[index], layouts)
+            problem = BlockProblem(name[0], seen, targets, weights[index], layouts)
             generator = block_generator(seed, index)
             quantized, log = calibrate_block(name, block, problem, input_max, recipe, generator, report)
             if log.warning:
@@ -78,8 +78,9 @@ def quantize(
             logs.append(log)
             bar.n = (index + 1) * max(steps, 1)
             bar.set_description(f"{name} loss {log.final_loss:.2e}")
-            # Block inputs are full-precision outputs: no block sees the rounding of another.
-            inputs = targets
+            inputs = seen = targets  # as published, no block sees the rounding of another
+            if recipe.block_inputs == "quantized":
+                seen = run_fixed(quantized, name[0], problem.inputs, layouts, recipe)
     return assemble(model, fixed, logs, recipe, seed)
 
 

@@ -17,7 +17,7 @@ CHOICES = {
     "clipping": ("none", "learned"),
     "rounding": ("nearest", "gptq"),
     "weighting": ("uniform", "fisher"),
-    "block_inputs": ("full_precision",),
+    "block_inputs": ("full_precision", "quantized"),
     "qkv_clip": ("separate", "shared"),
     "token_dtype": ("float32", "bfloat16"),
     "autocast": ("off", "bfloat16"),
@@ -42,7 +42,7 @@ class Recipe:
     clipping: str = "none"  # "learned": sigmoid factors on every range
     rounding: str = "nearest"  # of weights, once transforms and clips are fixed; or "gptq"
     weighting: str = "uniform"  # of channels in the block loss; "fisher" needs a Fisher table
-    block_inputs: str = "full_precision"  # what a block reads while it is calibrated
+    block_inputs: str = "full_precision"  # what a block reads while it is calibrated; "quantized": what it will read
     qkv_clip: str = "separate"  # q, k and v each clip their common input, or share one clip
     epochs: int = 15  # passes over the calibration clips, for each block
     clips_per_step: int = 2

@@ -68,7 +68,23 @@ def test_logged_losses_are_those_of_the_blocks_that_were_kept(model, calibrated)
             inputs = target
 
 
-@pytest.mark.parametrize("recipe", ["rtn", "flatquant", "fgq"])
+def test_with_quantized_inputs_a_block_makes_up_for_those_before_it(model, calibrated):
+    bits = dict(weight_bits=3, activation_bits=3, epochs=20)
+    apart, sequential = calibrated("flatquant", **bits), calibrated("flatquant", block_inputs="quantized", **bits)
+    images = torch.stack([scene.images for scene in make_scenes()])
+    with torch.no_grad():
+        targets = model.aggregator(images)
+        found = {name: small.aggregator(images) for name, small in (("apart", apart), ("sequential", sequential))}
+    # Logged losses are those of the model as it will run, block after block.
+    for log, output, target in zip(sequential.quantization.blocks, found["sequential"], targets, strict=True):
+        assert log.final_loss == pytest.approx((output - target).square().mean().item(), rel=1e-3)
+    # The first block has nothing before it.
+    assert apart.quantization.blocks[0].final_loss == sequential.quantization.blocks[0].final_loss
+    errors = {name: (outputs[-1] - targets[-1]).square().mean().item() for name, outputs in found.items()}
+    assert errors["sequential"] < errors["apart"]
+
+
+@pytest.mark.parametrize("recipe", ["rtn", "flatquant", "fgq", "smoothquant", "quarot", "gptq"])
 def test_sixteen_bits_predict_as_the_full_model(model, calibrated, recipe, relative_error):
     small = calibrated(recipe, weight_bits=16, activation_bits=16)
     images = make_scenes()[0].images

@@ -50,7 +50,7 @@ def test_a_recipe_survives_json():
         ({"epoch": 3}, "no field epoch: choose from name, weight_bits"),
         ({"transforms": "turn"}, "transforms 'turn' is unknown: choose none or diagonal or rotation or kronecker"),
         ({"weighting": "hessian"}, "weighting 'hessian' is unknown"),
-        ({"block_inputs": "quantized"}, "block_inputs 'quantized' is unknown"),
+        ({"block_inputs": "noisy"}, "block_inputs 'noisy' is unknown"),
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
         ({"epochs": "3"}, "epochs must be of type int, not '3'"),
         ({"epochs": True}, "epochs must be of type int, not True"),
