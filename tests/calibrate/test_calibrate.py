@@ -6,6 +6,7 @@ import torch
 
 from fgq.affine import QuantizedBlock
 from fgq.calibrate import Quantization, Recipe, RecipeError, quantize, replace_with_empty_blocks
+from fgq.calibrate.block_loop import BlockProblem
 from fgq.data.scene import Scene
 from fgq.vggt import VGGT
 
@@ -166,6 +167,25 @@ def test_a_loss_that_is_not_finite_falls_back_to_rounding_and_says_so(model):
     for block in small.quantization.blocks:
         assert math.isfinite(block.final_loss) and block.warning is not None and block.kept_epoch is None
         assert block.final_loss == pytest.approx(block.rtn_loss, rel=0.05)
+
+
+def test_after_one_bad_step_learning_goes_on_from_the_best_epoch_at_a_lower_rate(model, monkeypatch):
+    sound, calls, starts = BlockProblem.loss, [], []
+
+    def loss(self, block, batch):
+        calls.append(batch)
+        starts.append(block.weight_clips["fc1_in"].logits.detach().clone())
+        return sound(self, block, batch) * (float("nan") if len(calls) == 40 else 1)  # the last step of epoch 20
+
+    monkeypatch.setattr(BlockProblem, "loss", loss)
+    with pytest.warns(UserWarning, match="block F0: the loss diverged, so the learning rate was lowered to 0.0005"):
+        log = quantize(model, make_scenes(), "flatquant", **(QUICK | dict(epochs=20))).quantization.blocks
+    assert log[0].final_loss < log[0].initial_loss and log[0].kept_epoch >= 1
+    assert all(block.warning is None for block in log[1:])
+    assert len(calls) == 40 + 4 * 40
+    # The second attempt starts where an epoch of the first ended, not where it failed or began.
+    ends = starts[2:40:2]
+    assert any(torch.equal(starts[40], end) for end in ends) and not torch.equal(starts[40], starts[0])
 
 
 def test_learning_that_only_harms_keeps_the_start(model):
