@@ -17,6 +17,7 @@ from fgq.geometry import invert_extrinsics
 
 THUMBNAIL = 96  # pixels, longer side
 VIEW_ANGLE = 0.85  # radians, vertical, of the first view
+FRUSTUM = 0.15  # length of a drawn camera, of the median depth
 LEVEL_WEIGHT = 0.01  # of viewing directions against x axes in finding where up is
 POINT = [("position", "<f4", 3), ("colour", "u1", 4)]  # what the page's buffers hold
 
@@ -48,14 +49,15 @@ def describe(scene: Reconstruction, cloud: Cloud, share: float) -> dict:
     centres, ahead = poses[..., 3], poses[..., 2]
     confident = cloud.best(share).points
     middle = confident.median(dim=0).values
-    reach = torch.linalg.vector_norm(torch.cat([confident, centres]) - middle, dim=-1)
+    reach = torch.linalg.vector_norm(confident - middle, dim=-1)
     depth = float(scene.depth[scene.valid].median())
     up = upright(poses)
     mean = ahead.mean(dim=0)
     mean = mean if torch.linalg.vector_norm(mean) > 0.1 else ahead[0]  # cameras all around look nowhere on average
-    # From behind and above the cameras, far enough for nine of ten points to be in the picture.
+    # From behind and above the cameras, far enough for nine of ten points and all cameras to be in the picture.
     direction = functional.normalize(functional.normalize(mean, dim=0) - 0.5 * up, dim=0)
-    distance = float(reach.sort().values[int(0.9 * (len(reach) - 1))]) / np.tan(VIEW_ANGLE / 2)
+    cameras_reach = torch.linalg.vector_norm(centres - middle, dim=-1).max() + FRUSTUM * depth
+    distance = max(float(np.quantile(reach.cpu().numpy(), 0.9)), float(cameras_reach)) / np.sin(VIEW_ANGLE / 2)
     spacing = depth / float(scene.intrinsics[:, 0, 0].median())  # between neighbouring pixels' points
     cameras = [
         {
@@ -80,7 +82,7 @@ def describe(scene: Reconstruction, cloud: Cloud, share: float) -> dict:
         },
         "depth": depth,
         "reach": float(reach.median()),
-        "frustum": 0.15 * depth,
+        "frustum": FRUSTUM * depth,
         "spacing": spacing * float(scene.valid.sum() / len(cloud)) ** 0.5,
         "total": len(cloud),
         "share": share,

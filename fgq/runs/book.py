@@ -17,6 +17,7 @@ from fgq.runs.runfile import RunFile
 
 JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
 STRICT = ["-W", "-n", "--keep-going"]  # every warning is an error, so is a reference to nowhere; but tell all of them
+STATIC = "_static"
 NO_PAGES = shutil.ignore_patterns("*.md", "*.ipynb", ".*", "runs", "results", "__pycache__")
 
 
@@ -29,6 +30,8 @@ def build_book(run: RunFile, folder: RunFolder, root: Path) -> Path:
     stage = folder.root / "book"
     shutil.rmtree(stage, ignore_errors=True)
     shutil.copytree(run.book, stage / run.book.name, ignore=NO_PAGES)
+    if (run.book / STATIC).is_dir():
+        shutil.copytree(run.book / STATIC, stage / STATIC)  # style sheets are looked for beside the configuration
     shutil.copyfile(root / "_toc.yml", stage / "_toc.yml")
     write_config(root / "_config.yml", stage / "_config.yml", edition(run, folder))
     for page in pages(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))):
