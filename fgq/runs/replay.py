@@ -8,7 +8,7 @@ the code has changed since, the short run is made again and must give the same.
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,11 @@ FOLDER = "replay"
 @dataclass(frozen=True)
 class Replay:
     parameters: dict  # for every chapter that has a parameter of that name
-    compare: tuple[str, ...]  # columns of the table that must agree within the tolerance; texts and flags must be equal
-    tolerance: float  # relative; rounding of sums differs between machines and tips single codes
+    compare: tuple[str, ...]  # columns of the table that must agree within the tolerance; texts must be equal
+    tolerance: (
+        float  # relative; sums are rounded differently on other machines, which tips codes, which learning enlarges
+    )
+    rows: dict[str, tuple] = field(default_factory=dict)  # by column, the values of the rows to compare; all if empty
 
 
 def short_run(run):
@@ -41,7 +44,7 @@ def short_run(run):
 def differences(then: pd.DataFrame, now: pd.DataFrame, replay: Replay) -> list[str]:
     """What differs between the tables of two short runs; empty when the code computes the same."""
     texts = [name for name in then.columns if not pd.api.types.is_numeric_dtype(then[name])]
-    missing = [name for name in (*texts, *replay.compare) if name not in then or name not in now]
+    missing = [name for name in (*texts, *replay.compare, *replay.rows) if name not in then or name not in now]
     if missing:
         return [f"column {missing[0]} is missing"]
     if len(then) != len(now):
@@ -50,6 +53,10 @@ def differences(then: pd.DataFrame, now: pd.DataFrame, replay: Replay) -> list[s
     for name in texts:
         if not then[name].fillna("").equals(now[name].fillna("")):
             told.append(f"column {name} differs")
+    chosen = np.logical_and.reduce(
+        [np.ones(len(then), bool), *(then[n].isin(values) for n, values in replay.rows.items())]
+    )
+    then, now = then[chosen], now[chosen]
     for name in replay.compare:
         near = np.isclose(now[name], then[name], rtol=replay.tolerance, atol=0, equal_nan=True)
         if not near.all():

@@ -72,6 +72,8 @@ def test_differences_are_told_with_their_row():
     assert differences(then, then.assign(mean=[1.0, float("nan")]), replay) == ["mean of b was 0, is nan"]
     assert differences(then, then[:1], replay) == ["1 rows, not 2"]
     assert differences(then, then.assign(metric=["a", "c"]), replay) == ["column metric differs"]
+    assert differences(then, then.assign(mean=[9.0, 0.0]), Replay({}, ("mean",), 0.01, {"metric": ("b",)})) == []
+    assert differences(then, then.assign(mean=[1.0, 9.0]), Replay({}, ("mean",), 0.01, {"metric": ("b",)}))
     assert differences(then, then.drop(columns="mean"), replay) == ["column mean is missing"]
 
 
