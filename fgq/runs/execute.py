@@ -12,6 +12,7 @@ from fgq.runs.folder import RunFolder
 from fgq.runs.kernel import PeakMemory, this_interpreter
 from fgq.runs.notebook import execute_notebook, renew
 from fgq.runs.provenance import deciding_versions, provenance, read_json, write_json
+from fgq.runs.replay import replay_first
 from fgq.runs.results import check_published, publish
 from fgq.runs.runfile import RunFile, Step
 from fgq.runs.source import SHOWN, file_hash, source_hash, text_hash
@@ -34,6 +35,8 @@ def execute(
     """
     folder = RunFolder(out.resolve())
     keys = find_keys(run)
+    if run.replay:
+        replay_first(run, folder.root, report)
     chosen = needed_by(run, only) if only else {step.chapter.name for step in run.steps}
     forced = {only} if only else chosen
     with folder.locked():

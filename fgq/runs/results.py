@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +11,8 @@ import pandas as pd
 from fgq.errors import FgqError
 from fgq.runs.chapters import read_chapter
 from fgq.runs.provenance import write_json
+from fgq.runs.replay import FOLDER as REPLAYS
+from fgq.runs.replay import replay_differences
 from fgq.runs.runfile import RunFile, read_run_file
 from fgq.runs.source import source_files, text_hash
 
@@ -22,6 +26,10 @@ def publish(run: RunFile, artefacts: Path, record: dict) -> None:
             text = (artefacts / f"{name}.csv").read_text(encoding="utf-8")
             about = {field: value for field, value in record.items() if field not in ("artefacts", "key")}
             save_results(run.book, name, text, about)
+            if run.replay:
+                stored = run.book / FOLDER / REPLAYS / f"{name}.csv"
+                stored.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(artefacts / REPLAYS / f"{name}.csv", stored)
 
 
 def save_results(book: Path, name: str, table: pd.DataFrame | str, record: dict) -> None:
@@ -56,8 +64,23 @@ def load_result(book: Path, name: str) -> tuple[pd.DataFrame, dict]:
     return pd.read_csv(table), json.loads(record.read_text(encoding="utf-8"))
 
 
-def stale(book: Path, name: str) -> list[str]:
+def outdated(book: Path, name: str, scratch: Path, report: Callable[[str], None] = print) -> list[str]:
     """Reasons why a published table no longer follows from code and parameters; empty when it does.
+
+    Like `stale`, but where only files of the module changed and the run file has a replay, it is made in `scratch`, and
+    the reasons are the numbers that it gives differently.
+    """
+    reasons = stale(book, name)
+    _, path = find_result(book, name)
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if not reasons or "run" not in record or reasons != changed_sources(record):
+        return reasons
+    run = read_run_file(book / "runs" / record["run"])
+    return replay_differences(run, book, scratch, report) if run.replay else reasons
+
+
+def stale(book: Path, name: str) -> list[str]:
+    """Reasons why a published table may no longer follow from code and parameters, by their fingerprints alone.
 
     Counted are the module's computing code with the weights (file by file), and, for a table made by a run file, the
     chapter's code cells and its parameters and those of the chapters it needs.
@@ -67,12 +90,16 @@ def stale(book: Path, name: str) -> list[str]:
     reasons = []
     if text_hash(table.read_text(encoding="utf-8")) != record["table_hash"]:
         reasons.append(f"{table.name} was edited")
-    then, now = record["sources"], source_files()
-    # A file that is new since then can only matter through a change to one of these, or to the chapter.
-    reasons += [f"{file} changed" for file in sorted(then) if then[file] != now.get(file)]
+    reasons += changed_sources(record)
     if "run" in record:
         reasons += outdated_settings(book, record)
     return reasons
+
+
+def changed_sources(record: dict) -> list[str]:
+    then, now = record["sources"], source_files()
+    # A file that is new since then can only matter through a change to one of these, or to the chapter.
+    return [f"{file} changed" for file in sorted(then) if then[file] != now.get(file)]
 
 
 def outdated_settings(book: Path, record: dict) -> list[str]:

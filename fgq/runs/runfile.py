@@ -9,8 +9,11 @@ import yaml
 from fgq.errors import FgqError
 from fgq.runs.chapters import Chapter, one_line, read_chapter
 from fgq.runs.parameters import check_parameters
+from fgq.runs.replay import Replay
 
 KINDS = {"name": str, "description": str, "expected": dict, "defaults": dict, "chapters": list, "publish": list}
+KINDS |= {"replay": dict}
+REPLAY_KINDS = {"parameters": dict, "compare": list, "tolerance": float, "rows": dict}
 CHAPTER_KINDS = {"chapter": str, "parameters": dict, "needs": list, "reads": list}
 
 
@@ -36,6 +39,7 @@ class RunFile:
     expected: dict  # what a reader should see and pay, such as minutes and memory
     steps: tuple[Step, ...]
     publish: tuple[str, ...]
+    replay: Replay | None = None  # how to tell, in seconds, whether the code still computes what it publishes
 
     @property
     def book(self) -> Path:
@@ -73,7 +77,20 @@ def read_run_file(path: str | Path) -> RunFile:
         expected=content.get("expected", {}),
         steps=tuple(steps),
         publish=tuple(content.get("publish", ())),
+        replay=read_replay(path, content["replay"], steps) if "replay" in content else None,
     )
+
+
+def read_replay(path: Path, content: dict, steps: list[Step]) -> Replay:
+    check_fields(content, REPLAY_KINDS, set(REPLAY_KINDS) - {"rows"}, f"{path}: replay")
+    for step in steps:
+        mine = {name: value for name, value in content["parameters"].items() if name in step.chapter.defaults}
+        check_parameters(step.chapter, mine, f"{path}: replay")
+    unused = [name for name in content["parameters"] if not any(name in step.chapter.defaults for step in steps)]
+    if unused:
+        raise FgqError(f"{path}: replay: {unused[0]!r} is a parameter of none of the chapters")
+    rows = {column: tuple(values) for column, values in content.get("rows", {}).items()}
+    return Replay(content["parameters"], tuple(content["compare"]), content["tolerance"], rows)
 
 
 def read_step(path: Path, entry: object, defaults: dict, earlier: tuple[str, ...]) -> Step:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from fgq import plots
 from fgq.runs.book import pages
 from fgq.runs.chapters import code_cells, read_chapter
-from fgq.runs.results import stale
+from fgq.runs.results import outdated
 from fgq.runs.runfile import read_run_file
 
 ROOT = Path(__file__).parents[2]
@@ -48,8 +48,8 @@ def test_a_chapter_has_parameters_and_its_figures_say_what_they_show(name):
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_stored_table_follows_from_today_s_code_and_parameters(name):
-    assert stale(BOOK, name) == []
+def test_a_stored_table_follows_from_today_s_code_and_parameters(name, tmp_path):
+    assert outdated(BOOK, name, tmp_path) == []
 
 
 def test_the_constraints_pin_what_the_package_asks_for():
