@@ -86,7 +86,7 @@ def quantize(
 
 def block_generator(seed: int, index: int) -> torch.Generator:
     """Randomness of one block, the same whatever the order in which blocks are calibrated."""
-    state = np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]
+    state = np.random.SeedSequence([seed % 2**64, index]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 

@@ -82,7 +82,7 @@ def batches(scenes: list[Scene], batch_size: int) -> Iterator[list[int]]:
 
 def clip_generator(seed: int, position: int, device: torch.device) -> torch.Generator:
     """A generator that depends on (seed, position) alone, whatever the batches."""
-    state = np.random.SeedSequence([seed, position]).generate_state(1, np.uint64)
+    state = np.random.SeedSequence([seed % 2**64, position]).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(state[0] >> np.uint64(1)))
 
 

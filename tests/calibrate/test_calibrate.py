@@ -116,6 +116,11 @@ def test_the_seed_alone_decides(calibrated):
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
+def test_any_whole_number_is_a_seed(calibrated):
+    negative, other = (calibrated("quarot", seed=seed).state_dict() for seed in (-1, 2**70))
+    assert any(not torch.equal(negative[name], other[name]) for name in negative)
+
+
 def test_a_block_does_not_depend_on_the_others(model, calibrated):
     """Inputs are full-precision outputs and randomness is per block: other bits elsewhere would change nothing."""
     whole = calibrated("flatquant", epochs=1)
