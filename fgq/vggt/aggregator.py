@@ -1,6 +1,6 @@
 """The shared backbone: special tokens, then frame and global attention in turn."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -77,12 +77,12 @@ class Aggregator(nn.Module):
         which[:, 0] = 0
         return torch.cat([special[which.flatten()].to(patches.dtype), patches], dim=1)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Outputs of all blocks, each [B * S, tokens, C], in running order."""
+    def forward(self, images: Tensor, keep: Collection[int] | None = None) -> list[Tensor | None]:
+        """Outputs of all blocks, each [B * S, tokens, C], in running order; with `keep`, None but for these blocks."""
         layout = self.layout(images)
         tokens = self.embed(images)
         outputs = []
-        for name, block in self.blocks():
+        for index, (name, block) in enumerate(self.blocks()):
             tokens = run_block(block, name[0], tokens, layout)
-            outputs.append(tokens)
+            outputs.append(tokens if keep is None or index in keep else None)
         return outputs

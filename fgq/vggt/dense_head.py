@@ -21,14 +21,16 @@ def position_map(channels: int, rows: int, columns: int, aspect: float, device=N
     x = torch.linspace(-reach_x, reach_x, columns, dtype=torch.float64, device=device)
     y = torch.linspace(-reach_y, reach_y, rows, dtype=torch.float64, device=device)
     frequencies = POSITION_BASE ** -(torch.arange(channels // 4, dtype=torch.float64, device=device) / (channels / 4))
-    angle_x = (x[None, :] * frequencies[:, None])[:, None, :].expand(-1, rows, -1)
-    angle_y = (y[None, :] * frequencies[:, None])[:, :, None].expand(-1, -1, columns)
-    return torch.cat([angle_x.sin(), angle_x.cos(), angle_y.sin(), angle_y.cos()]).float()
+    angle_x, angle_y = x[None, :] * frequencies[:, None], y[None, :] * frequencies[:, None]
+    along_x = torch.cat([angle_x.sin(), angle_x.cos()]).float()[:, None, :].expand(-1, rows, -1)
+    along_y = torch.cat([angle_y.sin(), angle_y.cos()]).float()[:, :, None].expand(-1, -1, columns)
+    return torch.cat([along_x, along_y])
 
 
 def add_positions(features: Tensor, aspect: float) -> Tensor:
     channels, rows, columns = features.shape[-3:]
-    return features + POSITION_RATIO * position_map(channels, rows, columns, aspect, features.device).to(features.dtype)
+    positions = position_map(channels, rows, columns, aspect, features.device).to(features.dtype)
+    return torch.add(features, positions, alpha=POSITION_RATIO)
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -89,6 +91,12 @@ class DenseHead(nn.Module):
             nn.ReLU(),
             nn.Conv2d(HIDDEN_CHANNELS, out_channels, 1),
         )
+
+    def bytes_per_frame(self, height: int, width: int) -> int:
+        """Of the largest feature maps of a frame that live at one time: those at the full size, before and after the
+        position embedding."""
+        maps = self.scratch.output_conv1
+        return 2 * maps.out_channels * height * width * maps.weight.element_size()
 
     def pyramid(self, levels: list[Tensor], rows: int, columns: int) -> list[Tensor]:
         """Patch tokens [frames, rows * columns, 2C] of four layers to maps at 4, 2, 1 and 1/2 of the patch grid."""

@@ -16,6 +16,7 @@ from fgq.vggt.config import VGGTConfig
 from fgq.vggt.dense_head import DenseHead
 
 TASKS = ("camera", "depth", "points")  # order of every table with a task axis
+HEAD_BUDGET = 1 << 28  # bytes of feature maps of a dense head that are computed together
 TASK_OUTPUT = {"camera": "pose_enc", "depth": "depth", "points": "world_points"}
 
 
@@ -90,11 +91,22 @@ class VGGT(PreTrainedModel):
             )
         return images
 
-    def forward(self, images: Tensor, return_tokens: bool = False) -> Predictions:
-        """Images [S, 3, H, W] or [B, S, 3, H, W] in [0, 1] to `Predictions`."""
+    def forward(
+        self, images: Tensor, return_tokens: bool = False, head_budget: int | None = HEAD_BUDGET
+    ) -> Predictions:
+        """Images [S, 3, H, W] or [B, S, 3, H, W] in [0, 1] to `Predictions`.
+
+        Only the block outputs that the heads read are kept, all of them with `return_tokens`. `head_budget` is
+        `read_heads`'.
+        """
         images = self.check_images(images)
-        block_outputs = self.aggregator(images)
-        return self.read_heads(block_outputs, images.shape, return_tokens=return_tokens)
+        block_outputs = self.aggregator(images, keep=None if return_tokens else self.blocks_read())
+        return self.read_heads(block_outputs, images.shape, return_tokens=return_tokens, head_budget=head_budget)
+
+    def blocks_read(self) -> set[int]:
+        """The blocks whose outputs the heads look at, by their place in running order."""
+        layers = {*self.config.dpt_layers, self.config.depth - 1}
+        return {block for layer in layers for block in (2 * layer, 2 * layer + 1)}
 
     def save(self, folder: str | Path) -> None:
         """Writes a folder that `fgq.load_model` reads, quantized blocks included."""
@@ -102,9 +114,9 @@ class VGGT(PreTrainedModel):
 
         save(self, folder)
 
-    def layer_tokens(self, block_outputs: list[Tensor], layer: int) -> Tensor:
-        """Frame and global output of one layer, side by side: [B * S, tokens, 2C]."""
-        return torch.cat([block_outputs[2 * layer], block_outputs[2 * layer + 1]], dim=-1)
+    def layer_tokens(self, block_outputs: list[Tensor], layer: int, frames: slice = slice(None)) -> Tensor:
+        """Frame and global output of one layer, side by side: [frames, tokens, 2C]."""
+        return torch.cat([block_outputs[2 * layer][frames], block_outputs[2 * layer + 1][frames]], dim=-1)
 
     def read_heads(
         self,
@@ -112,8 +124,14 @@ class VGGT(PreTrainedModel):
         image_shape: tuple[int, ...],
         tasks: tuple[str, ...] = TASKS,
         return_tokens: bool = False,
+        head_budget: int | None = HEAD_BUDGET,
     ) -> Predictions:
-        """The heads of `tasks` on the outputs of all blocks, each [B * S, tokens, C]; the heads run in float32."""
+        """The heads of `tasks` on the outputs of all blocks, each [B * S, tokens, C]; only `blocks_read` are looked at.
+
+        The dense heads take as many frames at a time as have feature maps within `head_budget` bytes, at least one
+        (None: all at once). Convolutions of other batches may be summed in another order, so the outputs then agree to
+        1e-5 relative. The maps come in float32 whatever the model computes in.
+        """
         batch, frames, _, height, width = image_shape
         predictions = Predictions()
         if return_tokens:
@@ -123,16 +141,26 @@ class VGGT(PreTrainedModel):
             poses = self.camera_head(camera_tokens.unflatten(0, (batch, frames)))
             predictions.pose_enc_list = tuple(poses)
             predictions.pose_enc = poses[-1]
-        if "depth" in tasks or "points" in tasks:
-            start = self.config.num_special_tokens
-            levels = [self.layer_tokens(block_outputs, layer)[:, start:] for layer in self.config.dpt_layers]
-            grid = height // self.config.patch_size, width // self.config.patch_size
         if "depth" in tasks:
-            raw, confidence = self.depth_head(levels, *grid)
+            raw, confidence = self.read_maps(self.depth_head, block_outputs, height, width, head_budget)
             predictions.depth = raw.exp().unflatten(0, (batch, frames))
             predictions.depth_conf = confidence.unflatten(0, (batch, frames))
         if "points" in tasks:
-            raw, confidence = self.point_head(levels, *grid)
+            raw, confidence = self.read_maps(self.point_head, block_outputs, height, width, head_budget)
             predictions.world_points = (raw.sign() * raw.abs().expm1()).unflatten(0, (batch, frames))
             predictions.world_points_conf = confidence.unflatten(0, (batch, frames))
         return predictions
+
+    def read_maps(
+        self, head: DenseHead, block_outputs: list[Tensor], height: int, width: int, budget: int | None
+    ) -> tuple[Tensor, Tensor]:
+        """A dense head on all frames, some at a time."""
+        start, patch = self.config.num_special_tokens, self.config.patch_size
+        total = len(block_outputs[2 * self.config.dpt_layers[0]])
+        at_once = total if budget is None else max(1, budget // head.bytes_per_frame(height, width))
+        parts = []
+        for first in range(0, total, at_once):
+            chosen = slice(first, first + at_once)
+            levels = [self.layer_tokens(block_outputs, n, chosen)[:, start:] for n in self.config.dpt_layers]
+            parts.append(head(levels, height // patch, width // patch))
+        return tuple(torch.cat(maps) for maps in zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
