@@ -43,19 +43,24 @@ class BlockProblem:
         self, kind: str, inputs: Clips, targets: Clips, weights: Float[Tensor, " channels"], layouts: TokenLayouts
     ):
         self.kind, self.inputs, self.targets, self.layouts = kind, inputs, targets, layouts
-        self.weights = weights.to(inputs.device)
+        self.weights = weights.to(layouts.device)
 
     def loss(self, block: nn.Module, batch: slice) -> Float[Tensor, ""]:
-        output = run_clips(block, self.kind, self.inputs[batch].float(), self.layouts)
-        return block_loss(output.float(), self.targets[batch].float(), self.weights)
+        output = run_clips(block, self.kind, self.layouts.bring(self.inputs[batch]).float(), self.layouts)
+        return block_loss(output.float(), self.layouts.bring(self.targets[batch]).float(), self.weights)
 
     @torch.no_grad()
     def measure(self, block: QuantizedBlock, clips_per_step: int) -> Losses:
         """The mean loss over all clips."""
         plain = weighted = 0.0
         for batch in batches(len(self.inputs), clips_per_step):
-            output = run_clips(block, self.kind, self.inputs[batch].float(), self.layouts)
-            error = (output.float() - self.targets[batch].float()).square().flatten(0, -2).mean(0, dtype=torch.float64)
+            output = run_clips(block, self.kind, self.layouts.bring(self.inputs[batch]).float(), self.layouts)
+            error = (
+                (output.float() - self.layouts.bring(self.targets[batch]).float())
+                .square()
+                .flatten(0, -2)
+                .mean(0, dtype=torch.float64)
+            )
             share = (batch.stop - batch.start) / len(self.inputs)
             plain += share * error.mean().item()
             weighted += share * (error * self.weights).mean().item()
@@ -79,7 +84,7 @@ def fit(block: LearnableBlock, problem: BlockProblem, recipe: Recipe, report: Re
     steps = list(batches(len(problem.inputs), recipe.clips_per_step))
     total, step, best_epoch, mean = recipe.epochs * len(steps), 0, 0, math.inf
     lowest, best = math.inf, [parameter.detach().clone() for parameter in parameters]
-    device = problem.inputs.device.type
+    device = problem.layouts.device.type
     for epoch in range(1, recipe.epochs + 1):
         losses = []
         for batch in steps:
@@ -131,7 +136,7 @@ def round_weights(block: LearnableBlock, problem: BlockProblem, recipe: Recipe) 
         return block.freeze()
     hessians: dict[str, Tensor] = {}
     for batch in batches(len(problem.inputs), recipe.clips_per_step):
-        clips = problem.inputs[batch].float()
+        clips = problem.layouts.bring(problem.inputs[batch]).float()
         for name, x in block.quantized_inputs(*block_arguments(problem.kind, clips, problem.layouts)).items():
             product = x.transpose(1, 2).double() @ x.double()
             hessians[name] = hessians[name] + product if name in hessians else product

@@ -1,9 +1,12 @@
 """`quantize`: the published calibration loop over all blocks (FGQ, arXiv:2605.15828; FlatQuant, arXiv:2410.09426)."""
 
 import copy
+import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,16 @@ from fgq.calibrate.block_loop import BlockProblem, calibrate_block
 from fgq.calibrate.log import BlockLog, Quantization
 from fgq.calibrate.objective import Weights, find_weights
 from fgq.calibrate.recipe import Recipe, RecipeError, find_recipe
-from fgq.calibrate.tokens import TokenLayouts, batches, check_scenes, embed_clips, run_fixed, run_full_precision
+from fgq.calibrate.token_store import TOKEN_BUDGET, TokenStore, fits
+from fgq.calibrate.tokens import (
+    TokenLayouts,
+    batches,
+    check_scenes,
+    embed_clips,
+    run_fixed,
+    run_full_precision,
+    tokens_shape,
+)
 from fgq.data.scene import Scene
 from fgq.fisher import FisherTable
 from fgq.vggt.attention import Block
@@ -33,6 +45,8 @@ def quantize(
     fisher: FisherTable | Weights | None = None,
     seed: int = 0,
     progress: bool = True,
+    token_budget: int = TOKEN_BUDGET,
+    cache_dir: str | Path | None = None,
     **overrides: Any,
 ) -> VGGT:
     """A new model whose aggregator blocks are fixed quantized blocks; `model` is left as it was.
@@ -41,6 +55,8 @@ def quantize(
     fields. `scenes` are calibration clips of one frame count and size ("rtn" and "quarot" need none, but without them
     the log has no losses). `fisher` is a Fisher table, or calibration weights [blocks, channels]. `model.quantization`
     of the result holds the recipe, the seed and one log a block. Block l draws from (seed, l) alone.
+    Between the blocks the clips' tokens are kept in memory as long as they take at most `token_budget` bytes, and
+    otherwise in bfloat16 in files under `cache_dir` (the system's folder for temporary files unless told).
     Raises RecipeError, with one line that says what to change, and FgqError for a Fisher table of another model.
     """
     recipe = find_recipe(recipe, weight_bits, activation_bits, overrides)
@@ -53,13 +69,16 @@ def quantize(
         return assemble(model, *round_blocks(blocks, recipe, seed), recipe, seed)
     check_scenes(scenes, recipe)
     layouts = TokenLayouts(model, scenes[0].images)
-    inputs = seen = embed_clips(model, scenes, recipe)  # of the full-precision model; of the block being calibrated
+    recipe, store = place_tokens(recipe, tokens_shape(model, scenes), token_budget, cache_dir)
+    inputs = seen = embed_clips(
+        model, scenes, recipe, store
+    )  # of the full-precision model; of the block being calibrated
     steps = recipe.epochs * len(list(batches(len(scenes), recipe.clips_per_step))) if recipe.learns else 0
     fixed, logs = [], []
     with tqdm(total=len(blocks) * max(steps, 1), unit="step", disable=not progress) as bar:
         for index, (name, block) in enumerate(blocks):
-            targets, input_max = run_full_precision(block, name[0], inputs, layouts, recipe)
-            if not torch.isfinite(targets).all():
+            targets, input_max = run_full_precision(block, name[0], inputs, layouts, recipe, store)
+            if not all(torch.isfinite(clip).all() for clip in targets):
                 raise RecipeError(
                     f"the full-precision output of block {name} holds NaN or infinity: check the model's weights and "
                     "the calibration images"
@@ -80,8 +99,18 @@ def quantize(
             bar.set_description(f"{name} loss {log.final_loss:.2e}")
             inputs = seen = targets  # as published, no block sees the rounding of another
             if recipe.block_inputs == "quantized":
-                seen = run_fixed(quantized, name[0], problem.inputs, layouts, recipe)
+                seen = run_fixed(quantized, name[0], problem.inputs, layouts, recipe, store)
     return assemble(model, fixed, logs, recipe, seed)
+
+
+def place_tokens(
+    recipe: Recipe, shape: tuple[int, ...], budget: int, cache_dir: str | Path | None
+) -> tuple[Recipe, TokenStore]:
+    """Memory for the tokens, or files, in which case the recipe says that they are rounded to bfloat16."""
+    tensors = 2 if recipe.block_inputs == "full_precision" else 4  # input and output; those of both models
+    if fits(budget, tensors, shape, getattr(torch, recipe.token_dtype)):
+        return recipe, TokenStore()
+    return replace(recipe, token_dtype="bfloat16"), TokenStore(cache_dir or tempfile.gettempdir())
 
 
 def block_generator(seed: int, index: int) -> torch.Generator:

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from fgq.affine.learnable_block import Maxima
 from fgq.affine.sites import SITES, trace_block
 from fgq.calibrate.recipe import Recipe, RecipeError
+from fgq.calibrate.token_store import TokenStore
 from fgq.data.scene import Scene
 from fgq.vggt.aggregator import FrameLayout
 from fgq.vggt.attention import Block
 from fgq.vggt.model import VGGT
 
+IN_MEMORY = TokenStore()
 Clips = Float[Tensor, "clips frames tokens channels"]
 
 
@@ -38,6 +40,7 @@ class TokenLayouts:
 
     def __init__(self, model: VGGT, images: Float[Tensor, "frames 3 height width"]):
         self.model, self.images, self.made = model, images[None], {}
+        self.device = model.device
 
     def of(self, clips: int) -> FrameLayout:
         if clips not in self.made:
@@ -45,17 +48,27 @@ class TokenLayouts:
             self.made[clips] = self.model.aggregator.layout(images)
         return self.made[clips]
 
+    def bring(self, tokens: Clips) -> Clips:
+        """A batch of clips where the model computes; tokens at rest may lie elsewhere."""
+        return tokens.to(self.device)
+
 
 @torch.no_grad()
-def embed_clips(model: VGGT, scenes: Sequence[Scene], recipe: Recipe) -> Clips:
-    """The first block's input for every clip; images are checked as the model would."""
-    model.check_images(scenes[0].images)
-    tokens = []
+def embed_clips(model: VGGT, scenes: Sequence[Scene], recipe: Recipe, store: TokenStore = IN_MEMORY) -> Clips:
+    """The first block's input for every clip."""
+    tokens = store.empty(tokens_shape(model, scenes), getattr(torch, recipe.token_dtype))
     for batch in batches(len(scenes), recipe.clips_per_step):
         images = torch.stack([scene.images for scene in scenes[batch]])
         embedded = model.aggregator.embed(images.to(model.device, model.dtype))
-        tokens.append(embedded.unflatten(0, images.shape[:2]).to(getattr(torch, recipe.token_dtype)))
-    return torch.cat(tokens)
+        tokens[batch] = embedded.unflatten(0, images.shape[:2]).to(tokens)
+    return tokens
+
+
+def tokens_shape(model: VGGT, scenes: Sequence[Scene]) -> tuple[int, int, int, int]:
+    """[clips, frames, tokens, channels]; images are checked as the model would."""
+    frames, _, height, width = model.check_images(scenes[0].images)[0].shape
+    patches = (height // model.config.patch_size) * (width // model.config.patch_size)
+    return len(scenes), frames, model.config.num_special_tokens + patches, model.config.embed_dim
 
 
 def batches(count: int, size: int) -> Iterator[slice]:
@@ -78,24 +91,26 @@ def as_clips(tokens: Tensor, clips: Clips) -> Clips:
 
 
 @torch.no_grad()
-def run_fixed(block: nn.Module, kind: str, inputs: Clips, layouts: TokenLayouts, recipe: Recipe) -> Clips:
+def run_fixed(
+    block: nn.Module, kind: str, inputs: Clips, layouts: TokenLayouts, recipe: Recipe, store: TokenStore = IN_MEMORY
+) -> Clips:
     """A quantized block's output for all clips, in the inputs' dtype."""
-    outputs = torch.empty_like(inputs)
+    outputs = store.empty(inputs.shape, inputs.dtype)
     for batch in batches(len(inputs), recipe.clips_per_step):
-        outputs[batch] = run_clips(block, kind, inputs[batch].float(), layouts).to(outputs.dtype)
+        outputs[batch] = run_clips(block, kind, layouts.bring(inputs[batch]).float(), layouts).to(outputs)
     return outputs
 
 
 @torch.no_grad()
 def run_full_precision(
-    block: Block, kind: str, inputs: Clips, layouts: TokenLayouts, recipe: Recipe
+    block: Block, kind: str, inputs: Clips, layouts: TokenLayouts, recipe: Recipe, store: TokenStore = IN_MEMORY
 ) -> tuple[Clips, Maxima]:
     """A block's full-precision output for all clips, in the inputs' dtype, and each site's largest magnitudes."""
-    outputs, maxima = torch.empty_like(inputs), {}
+    outputs, maxima = store.empty(inputs.shape, inputs.dtype), {}
     for batch in batches(len(inputs), recipe.clips_per_step):
-        clips = inputs[batch].to(block.norm1.weight.dtype)
+        clips = layouts.bring(inputs[batch]).to(block.norm1.weight.dtype)
         out, seen = trace_block(block, *block_arguments(kind, clips, layouts))
-        outputs[batch] = as_clips(out, clips).to(outputs.dtype)
+        outputs[batch] = as_clips(out, clips).to(outputs)
         for site in SITES:
             highest = seen[site.name].abs().flatten(0, -2).amax(0)
             maxima[site.name] = torch.maximum(maxima.get(site.name, highest), highest)

@@ -70,6 +70,8 @@ def test_differences_are_told_with_their_row():
     assert differences(then, then.assign(mean=[1.009, 0.0]), replay) == []
     assert differences(then, then.assign(mean=[1.011, 0.0]), replay) == ["mean of a was 1, is 1.011"]
     assert differences(then, then.assign(mean=[1.0, float("nan")]), replay) == ["mean of b was 0, is nan"]
+    flags = then.assign(worse=[None, True])
+    assert differences(flags, flags.assign(worse=[None, False]), replay) == []  # a verdict may tip
     assert differences(then, then[:1], replay) == ["1 rows, not 2"]
     assert differences(then, then.assign(metric=["a", "c"]), replay) == ["column metric differs"]
     assert differences(then, then.assign(mean=[9.0, 0.0]), Replay({}, ("mean",), 0.01, {"metric": ("b",)})) == []
