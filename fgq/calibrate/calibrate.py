@@ -4,7 +4,8 @@ import copy
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,15 @@ def quantize(
     progress: bool = True,
     token_budget: int = TOKEN_BUDGET,
     cache_dir: str | Path | None = None,
+    device: torch.device | str | None = None,
+    in_place: bool = False,
     **overrides: Any,
 ) -> VGGT:
     """A new model whose aggregator blocks are fixed quantized blocks; `model` is left as it was.
+
+    With `in_place` it is `model` itself whose blocks are exchanged, each as soon as it is finished, so that at no time
+    there are two models; after an error, the blocks that were finished stay exchanged. The work is done on `device`
+    (the model's own unless told), where the encoder comes first and then one block at a time.
 
     `recipe` is a name in RECIPES or a Recipe; bits of None keep the recipe's (4 and 4); `overrides` replace its other
     fields. `scenes` are calibration clips of one frame count and size ("rtn" and "quarot" need none, but without them
@@ -60,23 +67,26 @@ def quantize(
     Raises RecipeError, with one line that says what to change, and FgqError for a Fisher table of another model.
     """
     recipe = find_recipe(recipe, weight_bits, activation_bits, overrides)
-    blocks = list(model.aggregator.blocks())
-    for name, block in blocks:
+    for name, block in model.aggregator.blocks():
         if type(block) is not Block:
             raise RecipeError(f"block {name} is a {type(block).__name__}: quantize the full-precision model instead")
     weights = find_weights(recipe, fisher, model)
+    device = torch.device(device or model.device)
+    result = Result(model, in_place)
     if not scenes and not recipe.needs_scenes:
-        return assemble(model, *round_blocks(blocks, recipe, seed), recipe, seed)
+        for index, (name, block) in enumerate(model.aggregator.blocks()):
+            result.take(*round_block(name, block, recipe, block_generator(seed, index)))
+        return result.finish(recipe, seed)
     check_scenes(scenes, recipe)
-    layouts = TokenLayouts(model, scenes[0].images)
+    layouts = TokenLayouts(model, scenes[0].images, device)
     recipe, store = place_tokens(recipe, tokens_shape(model, scenes), token_budget, cache_dir)
-    inputs = seen = embed_clips(
-        model, scenes, recipe, store
-    )  # of the full-precision model; of the block being calibrated
+    with moved(model.aggregator, device, but=("frame_blocks", "global_blocks")):
+        inputs = embed_clips(model, scenes, recipe, device, store)
+    seen = inputs  # `inputs` are the full-precision model's, `seen` what the block reads while it is calibrated
     steps = recipe.epochs * len(list(batches(len(scenes), recipe.clips_per_step))) if recipe.learns else 0
-    fixed, logs = [], []
-    with tqdm(total=len(blocks) * max(steps, 1), unit="step", disable=not progress) as bar:
-        for index, (name, block) in enumerate(blocks):
+    with tqdm(total=model.config.num_blocks * max(steps, 1), unit="step", disable=not progress) as bar:
+        for index, (name, resting) in enumerate(model.aggregator.blocks()):
+            block = copy.deepcopy(resting).to(device) if resting_elsewhere(resting, device) else resting
             targets, input_max = run_full_precision(block, name[0], inputs, layouts, recipe, store)
             if not all(torch.isfinite(clip).all() for clip in targets):
                 raise RecipeError(
@@ -93,14 +103,60 @@ def quantize(
             quantized, log = calibrate_block(name, block, problem, input_max, recipe, generator, report)
             if log.warning:
                 warnings.warn(log.warning, stacklevel=2)
-            fixed.append(quantized)
-            logs.append(log)
             bar.n = (index + 1) * max(steps, 1)
             bar.set_description(f"{name} loss {log.final_loss:.2e}")
             inputs = seen = targets  # as published, no block sees the rounding of another
             if recipe.block_inputs == "quantized":
                 seen = run_fixed(quantized, name[0], problem.inputs, layouts, recipe, store)
-    return assemble(model, fixed, logs, recipe, seed)
+            result.take(quantized, log)
+    return result.finish(recipe, seed)
+
+
+class Result:
+    """The quantized model as it comes into being: block by block in the model itself, or at the end as a copy of it."""
+
+    def __init__(self, model: VGGT, in_place: bool):
+        self.model, self.in_place, self.fixed, self.logs = model, in_place, [], []
+
+    def take(self, block: nn.Module, log: BlockLog) -> None:
+        block = block.to(self.model.device, self.model.dtype)
+        if self.in_place:
+            self.model.aggregator.replace_block(log.name, block)
+        else:
+            self.fixed.append(block)
+        self.logs.append(log)
+
+    def finish(self, recipe: Recipe, seed: int) -> VGGT:
+        small = self.model
+        if not self.in_place:  # the full-precision blocks are not copied first
+            pairs = zip(self.model.aggregator.blocks(), self.fixed, strict=True)
+            small = copy.deepcopy(self.model, memo={id(old): new for (_, old), new in pairs})
+        small.quantization = Quantization(recipe, seed, tuple(self.logs))
+        return small.eval()
+
+
+def resting_elsewhere(block: nn.Module, device: torch.device) -> bool:
+    return next(block.parameters()).device != device
+
+
+@contextmanager
+def moved(module: nn.Module, device: torch.device, but: tuple[str, ...] = ()) -> Iterator[None]:
+    """The module on another device while inside, without its children `but`; afterwards where it was."""
+    home = next(module.parameters()).device
+    parts = [child for name, child in module.named_children() if name not in but]
+
+    def bring(place: torch.device) -> None:
+        if home != device:
+            for part in parts:
+                part.to(place)
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.to(place)
+
+    bring(device)
+    try:
+        yield
+    finally:
+        bring(home)
 
 
 def place_tokens(
@@ -119,24 +175,11 @@ def block_generator(seed: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
-def round_blocks(blocks: list[tuple[str, Block]], recipe: Recipe, seed: int) -> tuple[list[nn.Module], list[BlockLog]]:
-    """Blocks of a recipe that looks at no activations."""
-    fixed, logs = [], []
-    for index, (name, block) in enumerate(blocks):
-        started = time.perf_counter()
-        start = LearnableBlock(block, recipe.block_spec(), generator=block_generator(seed, index))
-        fixed.append(start.freeze())
-        logs.append(BlockLog(name, *(None,) * 6, steps=0, kept_epoch=None, seconds=time.perf_counter() - started))
-    return fixed, logs
-
-
-def assemble(model: VGGT, fixed: list[nn.Module], logs: list[BlockLog], recipe: Recipe, seed: int) -> VGGT:
-    """A copy of the model with other blocks; the full-precision blocks are not copied first."""
-    pairs = zip(model.aggregator.blocks(), fixed, strict=True)
-    replacements = {id(old): new.to(model.dtype) for (_, old), new in pairs}
-    small = copy.deepcopy(model, memo=replacements)
-    small.quantization = Quantization(recipe, seed, tuple(logs))
-    return small.eval()
+def round_block(name: str, block: Block, recipe: Recipe, generator: torch.Generator) -> tuple[nn.Module, BlockLog]:
+    """A block of a recipe that looks at no activations."""
+    started = time.perf_counter()
+    fixed = LearnableBlock(block, recipe.block_spec(), generator=generator).freeze()
+    return fixed, BlockLog(name, *(None,) * 6, steps=0, kept_epoch=None, seconds=time.perf_counter() - started)
 
 
 def replace_with_empty_blocks(model: VGGT, recipe: Recipe) -> None:

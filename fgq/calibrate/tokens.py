@@ -38,13 +38,13 @@ def check_scenes(scenes: Sequence[Scene], recipe: Recipe) -> None:
 class TokenLayouts:
     """The layout of a batch of clips, made once for every batch size that occurs."""
 
-    def __init__(self, model: VGGT, images: Float[Tensor, "frames 3 height width"]):
+    def __init__(self, model: VGGT, images: Float[Tensor, "frames 3 height width"], device=None):
         self.model, self.images, self.made = model, images[None], {}
-        self.device = model.device
+        self.device = torch.device(device or model.device)
 
     def of(self, clips: int) -> FrameLayout:
         if clips not in self.made:
-            images = self.images.to(self.model.device).expand(clips, -1, -1, -1, -1)
+            images = self.images.to(self.device).expand(clips, -1, -1, -1, -1)
             self.made[clips] = self.model.aggregator.layout(images)
         return self.made[clips]
 
@@ -54,12 +54,14 @@ class TokenLayouts:
 
 
 @torch.no_grad()
-def embed_clips(model: VGGT, scenes: Sequence[Scene], recipe: Recipe, store: TokenStore = IN_MEMORY) -> Clips:
-    """The first block's input for every clip."""
+def embed_clips(
+    model: VGGT, scenes: Sequence[Scene], recipe: Recipe, device: torch.device, store: TokenStore = IN_MEMORY
+) -> Clips:
+    """The first block's input for every clip; the encoder is on `device`."""
     tokens = store.empty(tokens_shape(model, scenes), getattr(torch, recipe.token_dtype))
     for batch in batches(len(scenes), recipe.clips_per_step):
         images = torch.stack([scene.images for scene in scenes[batch]])
-        embedded = model.aggregator.embed(images.to(model.device, model.dtype))
+        embedded = model.aggregator.embed(images.to(device, model.dtype))
         tokens[batch] = embedded.unflatten(0, images.shape[:2]).to(tokens)
     return tokens
 

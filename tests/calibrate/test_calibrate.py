@@ -9,6 +9,7 @@ from fgq.calibrate import Quantization, Recipe, RecipeError, quantize, replace_w
 from fgq.calibrate.block_loop import BlockProblem
 from fgq.data.scene import Scene
 from fgq.vggt import VGGT
+from fgq.vggt.weights import fingerprint
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*so its start was kept")  # too few steps here to always gain
 QUICK = dict(epochs=2, warmup_steps=2, progress=False)
@@ -232,3 +233,42 @@ def test_progress_shows_block_epoch_and_loss(model, capsys):
     quantize(model, make_scenes(), "flatquant", **(QUICK | dict(progress=True, epochs=1)))
     shown = capsys.readouterr()
     assert shown.out == "" and "G1 loss" in shown.err and "8/8" in shown.err
+
+
+@pytest.mark.parametrize("recipe", ["rtn", "flatquant"])
+def test_in_place_the_model_itself_becomes_the_quantized_one(model, recipe):
+    other = quantize(model, make_scenes(), recipe, **QUICK)
+    untouched = {name: value for name, value in model.named_parameters() if "_blocks." not in name}
+    same = quantize(model, make_scenes(), recipe, in_place=True, **QUICK)
+    assert same is model and fingerprint(same) == fingerprint(other)
+    assert same.quantization.recipe == other.quantization.recipe
+    assert all(value is dict(model.named_parameters())[name] for name, value in untouched.items())
+
+
+def test_without_scenes_too_a_model_is_quantized_in_place(model):
+    other = quantize(model, (), "rtn")
+    assert quantize(model, (), "rtn", in_place=True) is model and fingerprint(model) == fingerprint(other)
+
+
+def test_an_error_in_place_leaves_finished_blocks_and_a_model_that_runs(model):
+    model.aggregator.frame_blocks[1].mlp.fc2.weight.data[0, 0] = float("nan")
+    with pytest.raises(RecipeError, match="block F1 holds NaN"):
+        quantize(model, make_scenes(), "rtn", in_place=True, progress=False)
+    assert [isinstance(block, QuantizedBlock) for _, block in model.aggregator.blocks()] == [True, True, False, False]
+
+
+def test_work_on_another_device_brings_one_block_at_a_time(model, monkeypatch):
+    """The device cpu:0 is another device than cpu to torch, and computes the same."""
+    here = quantize(model, make_scenes(), "flatquant", **QUICK)
+    away, moved_in = torch.device("cpu:0"), []
+    to = torch.nn.Module.to
+
+    def watched(module, *args, **options):
+        moved_in.extend([type(module).__name__] if args[:1] == (away,) else [])
+        return to(module, *args, **options)
+
+    monkeypatch.setattr(torch.nn.Module, "to", watched)
+    there = quantize(model, make_scenes(), "flatquant", device=away, **QUICK)
+    assert fingerprint(there) == fingerprint(here)
+    assert moved_in == ["Encoder", "Block", "Block", "Block", "Block"]
+    assert {parameter.device for parameter in there.parameters()} == {torch.device("cpu")}

@@ -17,7 +17,10 @@ def test_streamed_blocks_give_the_models_own_outputs(toy_model):
     images = torch.stack([scene.images for scene in scenes])
     with torch.no_grad():
         expected = toy_model.aggregator(images)
-    tokens, layouts = embed_clips(toy_model, scenes, recipe), TokenLayouts(toy_model, scenes[0].images)
+    tokens, layouts = (
+        embed_clips(toy_model, scenes, recipe, toy_model.device),
+        TokenLayouts(toy_model, scenes[0].images),
+    )
     for (name, block), output in zip(toy_model.aggregator.blocks(), expected, strict=True):
         tokens, maxima = run_full_precision(block, name[0], tokens, layouts, recipe)
         assert torch.allclose(tokens.flatten(0, 1), output, atol=1e-5)
@@ -26,7 +29,10 @@ def test_streamed_blocks_give_the_models_own_outputs(toy_model):
 
 def test_maxima_are_taken_over_all_clips(toy_model):
     scenes, recipe = make_scenes(3), RECIPES["fgq"]
-    tokens, layouts = embed_clips(toy_model, scenes, recipe), TokenLayouts(toy_model, scenes[0].images)
+    tokens, layouts = (
+        embed_clips(toy_model, scenes, recipe, toy_model.device),
+        TokenLayouts(toy_model, scenes[0].images),
+    )
     block = toy_model.aggregator.frame_blocks[0]
     _, maxima = run_full_precision(block, "F", tokens, layouts, recipe)
     with torch.no_grad():
