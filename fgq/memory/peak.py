@@ -1,0 +1,57 @@
+"""The highest memory that a piece of code reaches, measured as it runs."""
+
+import ctypes
+import gc
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from fgq.errors import FgqError
+
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+RESET_PEAK = "5"  # what proc(5) wants to hear to forget VmHWM
+
+
+class PeakBytes:
+    """A context whose `bytes` and `seconds` say, afterwards, how much memory was in use above what was there before.
+
+    On a GPU these are bytes of torch's allocator, on the CPU resident memory as Linux counts it. Memory that the
+    process holds but does not use is given back first, so that it cannot hide what is taken. Raises FgqError on a
+    system that does not tell.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu"):
+        self.device = torch.device(device)
+        self.bytes, self.seconds = 0, 0.0
+
+    def __enter__(self) -> "PeakBytes":
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self.before = torch.cuda.memory_allocated(self.device)
+        else:
+            if not (sys.platform == "linux" and CLEAR.exists()):
+                raise FgqError("the peak of a process' memory can be measured on Linux only, or on a GPU")
+            ctypes.CDLL(None).malloc_trim(0)
+            CLEAR.write_text(RESET_PEAK)
+            self.before = resident_peak()
+        self.started = time.perf_counter()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            peak = torch.cuda.max_memory_allocated(self.device)
+        else:
+            peak = resident_peak()
+        self.seconds = time.perf_counter() - self.started
+        self.bytes = max(0, peak - self.before)
+
+
+def resident_peak() -> int:
+    """VmHWM of this process, in bytes."""
+    (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
+    return 1024 * int(line.split()[1])
