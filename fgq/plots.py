@@ -186,3 +186,22 @@ def show_benchmark(table: pd.DataFrame) -> Figure:
     axes[0, 0].legend()
     figure.suptitle("Deviation from full precision, full calibration, mean and 95 % interval over seeds and scenes")
     return figure
+
+
+def show_costs(measured: pd.DataFrame, predicted: pd.DataFrame) -> Figure:
+    """Activation memory and time of forward passes against frames: measured as points, predicted memory as lines.
+
+    Both tables have variant, dtype, size, frames and activations_mb, the measured one seconds too.
+    """
+    figure, (memory, seconds) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    groups = list(measured.groupby(["variant", "dtype", "size"], sort=False))
+    for colour, (key, rows) in zip(sns.color_palette("deep", len(groups)), groups, strict=True):
+        label = ", ".join(key)
+        lines = predicted[(predicted[["variant", "dtype", "size"]] == list(key)).all(axis=1)]
+        memory.plot(lines.frames, lines.activations_mb / 1e3, color=colour, linewidth=1)
+        memory.plot(rows.frames, rows.activations_mb / 1e3, "o", color=colour, label=label)
+        seconds.plot(rows.frames, rows.seconds, "o-", color=colour, linewidth=1)
+    memory.set(xlabel="frames", ylabel="memory above the weights (GB)", ylim=(0, None))
+    seconds.set(xlabel="frames", ylabel="time of a forward pass (seconds)", ylim=(0, None))
+    memory.legend(fontsize="x-small", title="points measured, lines predicted", title_fontsize="x-small")
+    return figure

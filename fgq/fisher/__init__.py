@@ -2,7 +2,16 @@
 
 from fgq.fisher.estimate import estimate_fisher
 from fgq.fisher.estimators import ESTIMATORS
+from fgq.fisher.gradients import TOKEN_KINDS
 from fgq.fisher.merge import WEIGHT_FLOOR, block_weights, merge_tasks
 from fgq.fisher.table import FisherTable
 
-__all__ = ["ESTIMATORS", "WEIGHT_FLOOR", "FisherTable", "block_weights", "estimate_fisher", "merge_tasks"]
+__all__ = [
+    "ESTIMATORS",
+    "TOKEN_KINDS",
+    "WEIGHT_FLOOR",
+    "FisherTable",
+    "block_weights",
+    "estimate_fisher",
+    "merge_tasks",
+]

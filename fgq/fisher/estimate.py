@@ -3,74 +3,91 @@
 F_k[l, c] = 1/N Σ_n Σ_t (∂L_k / ∂h_{l,t,c})²: N clips, t all tokens of a clip, h_l the output of block l.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import groupby
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import astuple
+from itertools import groupby, repeat
+from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool
 from torch import Tensor
 from tqdm import tqdm
 
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
-from fgq.fisher.estimators import Estimator, find_estimator
+from fgq.fisher.estimators import RANDOM, find_estimator
+from fgq.fisher.gradients import Job, Squares, squared_gradients
+from fgq.fisher.scene_cache import SceneCache
 from fgq.fisher.table import FisherTable
 from fgq.vggt import TASKS, VGGT
-from fgq.vggt.aggregator import run_block
 from fgq.vggt.weights import fingerprint
+
+DEFAULT_PROBES = 8  # draws a clip and task of an estimator that draws
 
 
 def estimate_fisher(
     model: VGGT,
     scenes: list[Scene],
     estimator: str = "sum_of_outputs",
+    probes: int | None = None,
     seed: int = 0,
     batch_size: int = 1,
+    autocast: bool = False,
+    executor: Executor | None = None,
+    cache_dir: str | Path | None = None,
     progress: bool = True,
 ) -> FisherTable:
     """The Fisher table of `model` on `scenes`, one clip a scene; values [task, block, channel], float32.
 
-    The result does not depend on `batch_size`, how many clips of equal shape run together. The model is left as it
-    was, also after an error. A scene's random probes follow from (seed, its position in `scenes`).
-    Raises FgqError for no scenes, an unknown estimator, and a gradient that is not finite (names scene and task).
+    `estimator` is one of ESTIMATORS; one that draws does so `probes` times a clip and task (8 unless told), and the
+    table then has a standard error. A scene's draws follow from the seed and its images. `batch_size` clips of equal
+    shape run together, and `autocast` runs matrix products in bfloat16; the first moves values by rounding only.
+    `executor` spreads batches over processes or machines, each of which gets the model; with as many threads as here
+    they compute the same bits. With a `cache_dir` the numbers of each scene are kept there, and taken up by the next
+    call with the same model, estimator, probes, seed and images. The model is left as it was, also after an error.
+
+    Raises FgqError for no scenes, an unknown estimator, a scene without truth (`empirical`), and a gradient that is not
+    finite, naming scene and task, after the other scenes of its batch were kept.
     """
-    scalars = find_estimator(estimator)
+    probes = (DEFAULT_PROBES if estimator in RANDOM else 1) if probes is None else probes
+    find_estimator(estimator, probes)
     scenes = list(scenes)
     if not scenes:
         raise FgqError("the Fisher needs at least one scene, got none: load some with fgq.load_scenes")
     if batch_size < 1:
         raise FgqError(f"batch_size is {batch_size}; at least one clip must run at a time")
-    total = torch.zeros(len(TASKS), model.config.num_blocks, model.config.embed_dim, dtype=torch.float64)
-    with frozen(model), tqdm(total=len(scenes), desc="Fisher", unit="clip", disable=not progress) as bar:
-        for index in batches(scenes, batch_size):
-            images = torch.stack([scenes[i].images for i in index]).to(model.device, model.dtype)
-            squares = squared_gradients(model, images, scalars, [clip_generator(seed, i, model.device) for i in index])
-            check_finite(squares, [scenes[i].name for i in index])
-            total += squares.double().cpu().sum(0)
-            bar.update(len(index))
+    model_hash, job = fingerprint(model), Job(estimator, probes, seed, autocast)
+    cache = SceneCache(cache_dir, [model_hash, *astuple(job)])
+    numbers = [cache.load(scene) for scene in scenes]
+    missing = [index for index, known in enumerate(numbers) if known is None]
+    groups = [[missing[i] for i in group] for group in batches([scenes[i] for i in missing], batch_size)]
+    with tqdm(
+        total=len(scenes), initial=len(scenes) - len(missing), desc="Fisher", unit="clip", disable=not progress
+    ) as bar:
+        for group, squares in zip(
+            groups, compute(model, [[scenes[i] for i in g] for g in groups], job, executor), strict=True
+        ):
+            finite = torch.isfinite(squares.by_kind).flatten(2).all(-1)
+            for position, index in enumerate(group):
+                if finite[position].all():
+                    numbers[index] = cache.keep(scenes[index], squares.by_kind[position], squares.variance[position])
+            check_finite(finite, [scenes[i].name for i in group])
+            bar.update(len(group))
+    by_kind = sum(known["by_kind"].double() for known in numbers) / len(scenes)
+    variance = sum(known["variance"].double() for known in numbers) / len(scenes) ** 2
     return FisherTable(
-        values=(total / len(scenes)).float(),
+        values=by_kind.sum(1).float(),
         tasks=TASKS,
         block_names=tuple(model.config.block_names),
         estimator=estimator,
         seed=seed,
         scene_names=tuple(scene.name for scene in scenes),
-        model_hash=fingerprint(model),
+        model_hash=model_hash,
+        probes=probes,
+        by_kind=by_kind.float(),
+        standard_error=variance.sqrt().float() if probes > 1 else None,
     )
-
-
-@contextmanager
-def frozen(model: VGGT) -> Iterator[None]:
-    """No parameter asks for a gradient inside, so none is computed or kept; afterwards all is as before."""
-    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    model.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter, wanted in before:
-            parameter.requires_grad_(wanted)
 
 
 def batches(scenes: list[Scene], batch_size: int) -> Iterator[list[int]]:
@@ -80,59 +97,15 @@ def batches(scenes: list[Scene], batch_size: int) -> Iterator[list[int]]:
         yield from (same[start : start + batch_size] for start in range(0, len(same), batch_size))
 
 
-def clip_generator(seed: int, position: int, device: torch.device) -> torch.Generator:
-    """A generator that depends on (seed, position) alone, whatever the batches."""
-    state = np.random.SeedSequence([seed % 2**64, position]).generate_state(1, np.uint64)
-    return torch.Generator(device).manual_seed(int(state[0] >> np.uint64(1)))
+def compute(model: VGGT, groups: list[list[Scene]], job: Job, executor: Executor | None) -> Iterable[Squares]:
+    if executor is None:
+        return (squared_gradients(model, group, job) for group in groups)
+    return executor.map(squared_gradients, repeat(model, len(groups)), groups, repeat(job, len(groups)))
 
 
-def outputs_with_graph(model: VGGT, images: Tensor) -> list[Tensor]:
-    """Outputs of all blocks, each [B * S, tokens, C], joined by one graph that starts at the first of them.
-
-    What comes before the first block output (encoder, special tokens, block F0) needs no gradient and gets no graph.
-    """
-    aggregator = model.aggregator
-    layout = aggregator.layout(images)
-    (first_name, first), *others = aggregator.blocks()
-    with torch.no_grad():
-        tokens = run_block(first, first_name[0], aggregator.embed(images), layout)
-    outputs = [tokens.requires_grad_()]
-    for name, block in others:
-        outputs.append(run_block(block, name[0], outputs[-1], layout))
-    return outputs
-
-
-@torch.enable_grad()
-def squared_gradients(
-    model: VGGT, images: Tensor, scalars: Estimator, generators: list[torch.Generator]
-) -> Float[Tensor, "clips tasks blocks channels"]:
-    """Squared gradients of every clip in images [B, S, 3, H, W], summed over its tokens, float32.
-
-    One forward pass serves all tasks; each task then runs its own head and one backward pass a scalar, so only one
-    head's graph is alive at a time.
-    """
-    images = model.check_images(images)
-    clips = len(images)
-    outputs = outputs_with_graph(model, images)
-    tasks = []
-    for task in TASKS:
-        squares = []
-        for scalar in scalars(model.read_heads(outputs, images.shape, tasks=(task,)), task, generators):
-            gradients = torch.autograd.grad(scalar, outputs, retain_graph=True, materialize_grads=True)
-            squares.append(torch.stack([token_sum(gradient, clips) for gradient in gradients], dim=1))
-        tasks.append(torch.stack(squares).mean(0))
-    return torch.stack(tasks, dim=1)
-
-
-def token_sum(gradient: Float[Tensor, "all_frames tokens channels"], clips: int) -> Float[Tensor, "{clips} channels"]:
-    """Σ over a clip's frames and tokens of the squared gradient, in float32."""
-    return gradient.float().square().unflatten(0, (clips, -1)).sum((1, 2))
-
-
-def check_finite(squares: Float[Tensor, "clips tasks blocks channels"], scene_names: list[str]) -> None:
-    bad = (~torch.isfinite(squares)).flatten(2).any(-1)
-    if bad.any():
-        clip, task = bad.nonzero()[0].tolist()
+def check_finite(finite: Bool[Tensor, "clips tasks"], scene_names: list[str]) -> None:
+    if not finite.all():
+        clip, task = (~finite).nonzero()[0].tolist()
         raise FgqError(
             f"scene {scene_names[clip]}: the gradient of task {TASKS[task]} holds NaN or infinity; "
             "leave the scene out, or load the model in float32"

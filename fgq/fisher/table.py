@@ -17,6 +17,7 @@ from fgq.vggt import VGGT
 from fgq.vggt.weights import fingerprint
 
 FORMAT = "fgq-fisher-1"
+TENSORS = ("values", "by_kind", "standard_error")
 
 
 def package_versions() -> dict[str, str]:
@@ -38,6 +39,9 @@ class FisherTable:
     scene_names: tuple[str, ...] = ()
     model_hash: str = ""  # of the model it was estimated on; empty where it is not known
     versions: dict[str, str] = field(default_factory=package_versions)
+    probes: int = 1  # draws a clip and task
+    by_kind: Float[Tensor, "tasks kinds blocks channels"] | None = None  # camera, register, patch tokens; sum: values
+    standard_error: Float[Tensor, "tasks blocks channels"] | None = None  # of values over draws, given the scenes
 
     def __post_init__(self):
         expected = (len(self.tasks), len(self.block_names))
@@ -97,11 +101,13 @@ class FisherTable:
             )
 
     def save(self, path: str | Path) -> None:
-        """Writes one safetensors file, the tensor `values` and the rest as JSON in its header."""
+        """Writes one safetensors file, its tensors and the rest as JSON in its header."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        about = {name: value for name, value in asdict(self).items() if name != "values"}
-        save_file({"values": self.values.contiguous()}, path, metadata={"format": FORMAT, "fisher": json.dumps(about)})
+        tensors = {name: getattr(self, name) for name in TENSORS if getattr(self, name) is not None}
+        about = {name: value for name, value in asdict(self).items() if name not in TENSORS}
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(tensors, path, metadata={"format": FORMAT, "fisher": json.dumps(about)})
 
     @classmethod
     def load(cls, path: str | Path) -> "FisherTable":
@@ -113,10 +119,10 @@ class FisherTable:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != FORMAT:
                     raise FgqError(f"{path}: not a Fisher table (format {metadata.get('format')!r}, not {FORMAT!r})")
-                values = file.get_tensor("values")
+                tensors = {name: file.get_tensor(name) for name in TENSORS if name in file.keys()}
         except SafetensorError as error:
             raise FgqError(f"{path}: not a readable safetensors file ({error}); copy or make it again") from error
         about = json.loads(metadata["fisher"])
         for name in ("tasks", "block_names", "scene_names"):
             about[name] = tuple(about[name])
-        return cls(values=values, **about)
+        return cls(**tensors, **about)

@@ -16,7 +16,7 @@ from fgq.vggt.config import VGGTConfig
 from fgq.vggt.dense_head import DenseHead
 
 TASKS = ("camera", "depth", "points")  # order of every table with a task axis
-HEAD_BUDGET = 1 << 28  # bytes of feature maps of a dense head that are computed together
+HEAD_BUDGET = 1 << 26  # bytes of feature maps of a dense head that are computed together
 TASK_OUTPUT = {"camera": "pose_enc", "depth": "depth", "points": "world_points"}
 
 

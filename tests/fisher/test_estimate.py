@@ -5,7 +5,8 @@ from torch import nn
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
 from fgq.fisher import estimate_fisher
-from fgq.fisher.estimate import batches, clip_generator
+from fgq.fisher.estimate import batches
+from fgq.fisher.gradients import clip_generator
 from fgq.vggt import TASK_OUTPUT, TASKS
 
 
@@ -153,9 +154,10 @@ def test_an_image_gone_bad_names_its_scene(toy_model, toy_images):
         estimate_fisher(toy_model, scenes, batch_size=2, progress=False)
 
 
-def test_a_clips_random_numbers_follow_from_seed_and_position():
-    def draw(seed: int, position: int) -> list[float]:
-        return torch.rand(4, generator=clip_generator(seed, position, torch.device("cpu"))).tolist()
+def test_a_clips_random_numbers_follow_from_seed_and_images(toy_images):
+    def draw(seed: int, scene: Scene) -> list[float]:
+        return torch.rand(4, generator=clip_generator(seed, scene)).tolist()
 
-    assert draw(1, 2) == draw(1, 2)
-    assert len({tuple(draw(seed, position)) for seed in range(3) for position in range(3)}) == 9
+    scenes = make_scenes(torch.stack([toy_images[0], toy_images[1], toy_images[1] + 1e-6]))
+    assert draw(1, scenes[0]) == draw(1, Scene("other name", toy_images[0]))
+    assert len({tuple(draw(seed, scene)) for seed in range(-1, 2) for scene in scenes}) == 9
