@@ -22,7 +22,7 @@ class MisfitError(FgqError):
     """
 
     def __init__(self, source: str, missing: list[str], unknown: list[str], misshaped: dict[str, str]):
-        self.missing, self.unknown, self.misshaped = tuple(missing), tuple(unknown), misshaped
+        self.source, self.missing, self.unknown, self.misshaped = source, tuple(missing), tuple(unknown), misshaped
         faults = {
             "missing": join_numbers(missing),
             "unknown": join_numbers(unknown),
@@ -34,6 +34,10 @@ class MisfitError(FgqError):
             f"{source}: the tensors do not fit the model: {found}. Use the config.json that these weights had, or copy "
             "or download them again"
         )
+
+    def __reduce__(self):
+        """So that it comes back whole from another process."""
+        return type(self), (self.source, list(self.missing), list(self.unknown), self.misshaped)
 
 
 def empty_model(config: VGGTConfig) -> VGGT:
