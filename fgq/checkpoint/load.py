@@ -3,33 +3,85 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from fgq.checkpoint.files import find_files, read_tensors
+from fgq.checkpoint.files import ModelFiles, find_files
+from fgq.checkpoint.hub import HubOptions
 from fgq.checkpoint.quantized import rebuild
+from fgq.checkpoint.tensors import list_tensors, stream_tensors
+from fgq.errors import FgqError
 from fgq.vggt import VGGT
-from fgq.vggt.weights import build_config, empty_model, fill, to_dtype
+from fgq.vggt.infer_config import build_config
+from fgq.vggt.weights import check_fit, empty_model, fill, report_omitted
 
 
 def load_model(
-    name_or_path: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    name_or_path: str | Path,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | str | None = None,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
 ) -> VGGT:
-    """A VGGT ready to run, in `dtype` on `device` (the CPU unless told).
+    """A VGGT ready to run, in `dtype` (or its name, such as "bfloat16") on `device` (the CPU unless told).
 
     Without `dtype` a full-precision model comes as float32, whatever the file holds, and a quantized one in the types
     it was saved in, so that it computes the same bits.
 
-    `name_or_path` is "vggt-tiny" (shipped), a folder with config.json and safetensors (one file or shards), a
-    .safetensors or .pt file (its sizes are read off the tensors), a hub id such as "facebook/VGGT-1B", or a folder
-    that `model.save` wrote. Names and shapes must fit exactly; only the track head's tensors are left out, with a
-    warning, and named in `model.omitted_tensors`. Raises FgqError, one line, for everything else.
+    `name_or_path` is "vggt-tiny" (shipped), a folder with safetensors or torch weights (one file, or shards with their
+    index), one such file or index, a hub id such as "facebook/VGGT-1B" (`revision`, `cache_dir` and `local_files_only`
+    are huggingface_hub's), or a folder that `model.save` wrote. Sizes come from config.json where there is one and are
+    otherwise read off the tensors' shapes; where both say something they must agree.
+
+    Files are mapped, not read: on the CPU, a tensor that has the wanted type already stays a part of the file until it
+    is needed, and every other one is converted or moved on its own, so there are never two copies of a model. Do not
+    change the files of a loaded model in place.
+
+    Names and shapes must fit exactly; only the track head's tensors are left out, with a warning, and named in
+    `model.omitted_tensors`. Raises FgqError, one line, for everything else; `fgq.vggt.weights.MisfitError` has lists.
     """
-    files = find_files(name_or_path)
-    state = read_tensors(files)
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    dtype = find_dtype(dtype)
+    check_device(device)
+    files = find_files(name_or_path, HubOptions(revision, cache_dir, local_files_only))
+    model, omitted = outline(files)
+    if not files.quantization and dtype is None:
+        dtype = torch.float32
+
+    def place(tensor: Tensor) -> Tensor:
+        # `to` returns the tensor itself where nothing changes.
+        return tensor.to(device, dtype if tensor.is_floating_point() else None)
+
+    fill(model, dict(stream_tensors(files, place, set(omitted))), files.source)
+    report_omitted(model, omitted, files.source)
+    return model.eval()
+
+
+def outline(files: ModelFiles) -> tuple[VGGT, tuple[str, ...]]:
+    """The model that the files hold, without storage, and the tensors they have beyond it; no values are read.
+
+    Raises FgqError for whatever makes `load_model` refuse the files, apart from the values.
+    """
+    listing = list_tensors(files)
+    shapes = {name: tuple(tensor.shape) for name, tensor in listing.items()}
     model = empty_model(build_config(files.config, shapes, files.source))
     if files.quantization:
         rebuild(model, files.quantization, files.source)
-    elif dtype is None:
-        dtype = torch.float32
-    fill(model, state if dtype is None else to_dtype(state, dtype), files.source)
-    return model.to(device).eval()
+    return model, check_fit(model, listing, files.source)
+
+
+def find_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if dtype is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
+        raise FgqError(f"dtype {dtype!r} is no type of weights: choose float32, bfloat16 or float16")
+    return found
+
+
+def check_device(device: torch.device | str | None) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise FgqError(
+            f"device {device} cannot be used ({reason}): choose cpu, or cuda where torch sees a GPU"
+        ) from error

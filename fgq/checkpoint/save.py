@@ -24,11 +24,16 @@ def save(model: VGGT, folder: str | Path) -> None:
     save_file(state, part, metadata={"format": "pt"})
     os.replace(part, folder / WEIGHTS_FILE)
     write_json(folder / CONFIG_FILE, model.config.to_dict())
-    (folder / QUANTIZATION_FILE).unlink(missing_ok=True)
     (folder / INDEX_FILE).unlink(missing_ok=True)  # another checkpoint's shards would be read instead
-    description = describe(model)
+    write_quantization(model, folder)
+
+
+def write_quantization(model: VGGT, folder: str | Path) -> None:
+    """Writes quantization.json beside a model's weights, or removes an old one where no block is quantized."""
+    path, description = Path(folder) / QUANTIZATION_FILE, describe(model)
+    path.unlink(missing_ok=True)
     if description:
-        write_json(folder / QUANTIZATION_FILE, description)
+        write_json(path, description)
 
 
 def write_json(path: Path, content: dict) -> None:

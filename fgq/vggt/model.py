@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -113,6 +114,29 @@ class VGGT(PreTrainedModel):
         from fgq.checkpoint import save  # the checkpoint knows the model; the model must not need it to run
 
         save(self, folder)
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
+        """As transformers does it (shards, `push_to_hub`), and with what `fgq.load_model` needs of quantized blocks."""
+        from fgq.checkpoint.save import write_quantization
+
+        super().save_pretrained(save_directory, **options)
+        write_quantization(self, save_directory)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *arguments: Any, **options: Any) -> "VGGT":
+        """As transformers does it, but strict: raises FgqError where it would fill missing tensors with random values.
+
+        Quantized blocks are such a case: `fgq.load_model` builds them.
+        """
+        wants_report = options.pop("output_loading_info", False)
+        model, report = super().from_pretrained(name, *arguments, output_loading_info=True, **options)
+        missing = sorted(report["missing_keys"])
+        if missing:
+            raise FgqError(
+                f"{name}: {len(missing)} tensors are missing, {missing[0]} is the first: use fgq.load_model, which "
+                "builds quantized blocks too and lists what does not fit"
+            )
+        return (model, report) if wants_report else model
 
     def layer_tokens(self, block_outputs: list[Tensor], layer: int, frames: slice = slice(None)) -> Tensor:
         """Frame and global output of one layer, side by side: [frames, tokens, 2C]."""

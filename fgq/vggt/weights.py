@@ -1,7 +1,7 @@
-"""Weights into a VGGT: sizes read off the tensors, names and shapes checked, nothing skipped in silence."""
+"""Weights into a VGGT: names and shapes checked, nothing skipped in silence."""
 
 import hashlib
-import inspect
+import re
 import warnings
 from collections.abc import Iterable
 
@@ -13,55 +13,31 @@ from fgq.vggt.config import VGGTConfig
 from fgq.vggt.model import VGGT
 
 TRACK_HEAD = "track_head."  # public VGGT checkpoints carry a point tracker, which no task here uses
-NAMED_AT_MOST = 3  # tensors that an error message names before it only counts
-SIZES = tuple(name for name in inspect.signature(VGGTConfig.__init__).parameters if name not in ("self", "kwargs"))
 
 
-def build_config(given: dict, shapes: dict[str, tuple[int, ...]], source: str) -> VGGTConfig:
-    """The sizes in `given` (a config.json's content), completed by what the tensors' shapes tell.
+class MisfitError(FgqError):
+    """Tensors that do not fit the model; the message and the fields list all of them.
 
-    Raises FgqError for a config of another kind of model or sizes that do not fit together; names `source`.
-    """
-    kind = given.get("model_type", VGGTConfig.model_type)
-    if kind != VGGTConfig.model_type:
-        raise FgqError(f"{source}: config.json describes a model of type {kind!r}, not {VGGTConfig.model_type!r}")
-    sizes = {name: given[name] for name in SIZES if name in given}
-    if len(sizes) < len(SIZES):
-        sizes = infer_sizes(shapes, source) | sizes
-    return VGGTConfig(**sizes)
-
-
-def infer_sizes(shapes: dict[str, tuple[int, ...]], source: str) -> dict:
-    """Every field of VGGTConfig that shapes of public tensors tell: all but which layers the dense heads read.
-
-    Raises FgqError that names the first tensor that should be there and is not.
+    `misshaped` maps a name to what is wrong with it: shape or type, found and expected.
     """
 
-    def shape(name: str) -> tuple[int, ...]:
-        if name not in shapes:
-            raise FgqError(f"{source}: holds {len(shapes)} tensors but no {name}: not the weights of a VGGT")
-        return shapes[name]
+    def __init__(self, source: str, missing: list[str], unknown: list[str], misshaped: dict[str, str]):
+        self.source, self.missing, self.unknown, self.misshaped = source, tuple(missing), tuple(unknown), misshaped
+        faults = {
+            "missing": join_numbers(missing),
+            "unknown": join_numbers(unknown),
+            "mis-shaped": [f"{name} {what}" for name, what in misshaped.items()],
+        }
+        counts = {"missing": len(missing), "unknown": len(unknown), "mis-shaped": len(misshaped)}
+        found = "; ".join(f"{counts[kind]} {kind} ({', '.join(names)})" for kind, names in faults.items() if names)
+        super().__init__(
+            f"{source}: the tensors do not fit the model: {found}. Use the config.json that these weights had, or copy "
+            "or download them again"
+        )
 
-    embed_dim = shape("aggregator.camera_token")[-1]
-    patch_size = shape("aggregator.patch_embed.patch_embed.proj.weight")[-1]
-    grid = round((shape("aggregator.patch_embed.pos_embed")[1] - 1) ** 0.5)
-    return {
-        "img_size": grid * patch_size,
-        "patch_size": patch_size,
-        "embed_dim": embed_dim,
-        "depth": count_blocks(shapes, "aggregator.frame_blocks."),
-        "num_heads": embed_dim // shape("aggregator.frame_blocks.0.attn.q_norm.weight")[0],
-        "encoder_depth": count_blocks(shapes, "aggregator.patch_embed.blocks."),
-        "num_register_tokens": shape("aggregator.register_token")[2],
-        "camera_trunk_depth": count_blocks(shapes, "camera_head.trunk."),
-        "dpt_features": shape("depth_head.scratch.layer1_rn.weight")[0],
-        "dpt_out_channels": tuple(shape(f"depth_head.projects.{level}.weight")[0] for level in range(4)),
-        "dpt_layers": None,
-    }
-
-
-def count_blocks(names: Iterable[str], prefix: str) -> int:
-    return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})
+    def __reduce__(self):
+        """So that it comes back whole from another process."""
+        return type(self), (self.source, list(self.missing), list(self.unknown), self.misshaped)
 
 
 def empty_model(config: VGGTConfig) -> VGGT:
@@ -70,53 +46,70 @@ def empty_model(config: VGGTConfig) -> VGGT:
         return VGGT(config)
 
 
+def check_fit(model: VGGT, listing: dict[str, Tensor], source: str) -> tuple[str, ...]:
+    """The track head's names, which the model leaves out; tensors need no storage.
+
+    Raises MisfitError with all missing, unknown and misfitting tensors.
+    """
+    expected = model.state_dict()
+    omitted = tuple(name for name in listing if name.startswith(TRACK_HEAD))
+    misshaped = {}
+    for name, wanted in expected.items():
+        found = listing.get(name, wanted)
+        if found.shape != wanted.shape:
+            misshaped[name] = f"{list(found.shape)} instead of {list(wanted.shape)}"
+        elif found.is_floating_point() != wanted.is_floating_point():
+            misshaped[name] = f"{found.dtype} instead of {wanted.dtype}"
+    missing = [name for name in expected if name not in listing]
+    unknown = [name for name in listing if name not in expected and not name.startswith(TRACK_HEAD)]
+    if missing or unknown or misshaped:
+        raise MisfitError(source, missing, unknown, misshaped)
+    return omitted
+
+
 def fill(model: VGGT, state: dict[str, Tensor], source: str) -> VGGT:
     """Puts `state` in place of the model's tensors, whole; the tensors are taken over, not copied.
 
-    The track head's tensors are left out, named in `model.omitted_tensors` and warned of. Raises one FgqError that
-    counts all missing, unknown and misfitting tensors and names the first of each.
+    The track head's tensors are left out, named in `model.omitted_tensors` and warned of. Raises MisfitError.
     """
-    omitted = tuple(name for name in state if name.startswith(TRACK_HEAD))
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(TRACK_HEAD)}
-    expected = model.state_dict()
-    both = [(name, state[name], tensor) for name, tensor in expected.items() if name in state]
-    faults = [
-        ("missing", [name for name in expected if name not in state]),
-        ("unknown", [name for name in state if name not in expected]),
-        (
-            "mis-shaped",
-            [
-                f"{name} {list(new.shape)} instead of {list(old.shape)}"
-                for name, new, old in both
-                if new.shape != old.shape
-            ],
-        ),
-        (
-            "of another type",
-            [
-                f"{name} {new.dtype} instead of {old.dtype}"
-                for name, new, old in both
-                if new.is_floating_point() != old.is_floating_point()
-            ],
-        ),
-    ]
-    found = "; ".join(f"{len(names)} {kind} ({first_names(names)})" for kind, names in faults if names)
-    if found:
-        raise FgqError(f"{source}: the tensors do not fit the model: {found}. Use the config.json these weights had")
-    model.load_state_dict(state, strict=True, assign=True)
-    model.omitted_tensors = omitted
-    if omitted:
-        warnings.warn(f"{source}: {len(omitted)} tensors of the track head are left out", stacklevel=3)
+    omitted = check_fit(model, state, source)
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith(TRACK_HEAD)}
+    model.load_state_dict(kept, strict=True, assign=True)
+    report_omitted(model, omitted, source)
     return model
 
 
-def first_names(names: list[str]) -> str:
-    return ", ".join(names[:NAMED_AT_MOST]) + (", …" if len(names) > NAMED_AT_MOST else "")
+def report_omitted(model: VGGT, omitted: tuple[str, ...], source: str) -> None:
+    """Notes on the model which tensors of its checkpoint it does without, and warns of them."""
+    model.omitted_tensors = omitted
+    if omitted:
+        warnings.warn(f"{source}: {len(omitted)} tensors of the track head are left out", stacklevel=3)
 
 
-def to_dtype(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Floating-point tensors in `dtype`; integer ones (codes, shapes) as they are."""
-    return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+def join_numbers(names: Iterable[str]) -> list[str]:
+    """Names that differ only in their first number as one: a.0.w, a.1.w, a.2.w, a.7.w become a.{0-2,7}.w."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    joined = []
+    for name in names:
+        parts = re.match(r"(.*?\.)(\d+)(\..*)$", name)
+        key = (parts[1], parts[3]) if parts else (name, "")
+        if key not in groups:
+            joined.append(key)
+        groups.setdefault(key, []).extend([int(parts[2])] if parts else [])
+    return [before + number_range(groups[before, after]) + after for before, after in joined]
+
+
+def number_range(numbers: list[int]) -> str:
+    """[0, 1, 2, 7] as {0-2,7}; one number as itself, none as nothing."""
+    if len(numbers) < 2:
+        return "".join(map(str, numbers))
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return "{" + ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs) + "}"
 
 
 def fingerprint(model: torch.nn.Module) -> str:

@@ -1,3 +1,4 @@
+import copy
 import json
 import time
 
@@ -56,9 +57,27 @@ def test_a_config_of_other_sizes_is_one_clear_error(toy_model, tmp_path):
     toy_model.save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"depth": 3}))
-    with pytest.raises(FgqError, match="missing .aggregator.frame_blocks.2.norm1.weight, ") as caught:
+    with pytest.raises(FgqError, match="says depth 3, but the tensors .aggregator.frame_blocks.. say 2") as caught:
         fgq.load_model(tmp_path)
     assert str(caught.value).startswith(f"{tmp_path}: ") and "\n" not in str(caught.value)
+
+
+def test_a_dtype_may_be_a_name_and_must_be_one_of_weights(toy_model, tmp_path):
+    toy_model.save(tmp_path)
+    for dtype in ("float32", "bfloat16", "float16"):
+        assert fingerprint(fgq.load_model(tmp_path, dtype=dtype)) == fingerprint(
+            copy.deepcopy(toy_model).to(getattr(torch, dtype))
+        )
+    for dtype in ("int8", "bf16", "nn", torch.int64):
+        with pytest.raises(FgqError, match="is no type of weights"):
+            fgq.load_model(tmp_path, dtype=dtype)
+
+
+def test_a_device_that_is_not_there_is_refused(toy_model, tmp_path):
+    toy_model.save(tmp_path)
+    for device in ("nowhere", "cuda:99"):
+        with pytest.raises(FgqError, match=f"device {device} cannot be used"):
+            fgq.load_model(tmp_path, device=device)
 
 
 @pytest.mark.parametrize("name", shipped_models())

@@ -9,6 +9,7 @@ from fgq.affine import BlockSpec, LearnableBlock, QuantizedBlock
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
 from fgq.quant import Grid
+from fgq.vggt import VGGT
 from fgq.vggt.weights import fingerprint
 
 
@@ -63,6 +64,13 @@ def test_a_half_precision_model_keeps_its_types(mixed_model, toy_images, tmp_pat
     loaded = fgq.load_model(tmp_path)
     assert_same(loaded, model, toy_images.bfloat16())
     assert fgq.load_model(tmp_path, dtype=torch.float32).dtype == torch.float32
+
+
+def test_the_form_of_transformers_keeps_quantized_blocks(mixed_model, toy_images, tmp_path):
+    mixed_model.save_pretrained(tmp_path)
+    assert_same(fgq.load_model(tmp_path), mixed_model, toy_images)
+    with pytest.raises(FgqError, match="tensors are missing, aggregator.frame_blocks.1.attn.proj.weight is the first"):
+        VGGT.from_pretrained(tmp_path)
 
 
 def test_weights_are_stored_as_codes_alone(toy_model, tmp_path):

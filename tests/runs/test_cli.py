@@ -1,10 +1,12 @@
 """The command line: the verbs, and bad input as one line."""
 
+import json
 import sys
 
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import fgq
 
@@ -64,6 +66,25 @@ def test_info_counts_every_parameter(command, toy_model, tmp_path):
     assert status == 0 and int(total) == sum(parameter.numel() for parameter in toy_model.parameters())
 
 
+def test_info_tells_memory_and_time_as_measured(command, toy_model, tmp_path):
+    toy_model.save(tmp_path / "toy")
+    status, out, _ = command("info", tmp_path / "toy", "--frames", 2, "--size", "24x16", "--measure")
+    rows = {
+        line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith(("predicted", "measured"))
+    }
+    assert status == 0 and "2 frames of 24 × 16 pixels on cpu" in out and "fgq w4a4" in out
+    assert len(rows["predicted"]) == 4 and len(rows["measured"]) == 6  # what cannot be predicted is left empty
+    assert float(rows["measured"][2]) > 0.1  # gigabytes of an interpreter with torch
+
+
+def test_random_weights_of_any_shapes_can_be_looked_at(command, toy_model, tmp_path):
+    shapes = {name: list(tensor.shape) for name, tensor in toy_model.state_dict().items()}
+    (tmp_path / "shapes.json").write_text(json.dumps(shapes))
+    status, out, _ = command("random-weights", tmp_path / "noise", "--shapes", tmp_path / "shapes.json")
+    assert status == 0 and f"{len(shapes)} tensors" in out
+    assert command("info", tmp_path / "noise")[0] == 0
+
+
 def test_runs_compare_by_the_reports_they_hold(tmp_path, toy_model, command):
     scenes = fgq.load_scenes("playroom", count=3, frames=2, size=16)
     report = fgq.evaluate(toy_model, scenes, progress=False)
@@ -82,6 +103,11 @@ def test_runs_compare_by_the_reports_they_hold(tmp_path, toy_model, command):
         (("info", "nowhere/model"), "nowhere/model"),
         (("quantize", "nowhere", "--out", "x", "--recipe", "magic"), "recipe 'magic' is unknown"),
         (("quantize", "nowhere", "--out", "x", "--weight-bits", "9"), "9"),
+        (("info", "vggt-tiny", "--size", "64by64"), "give at least one frame and WIDTHxHEIGHT"),
+        (("info", "vggt-tiny", "--size", "65"), "multiples of the patch size 8"),
+        (("info", "vggt-tiny", "--dtype", "int4"), "dtype 'int4' is no type of weights"),
+        (("info", "someone/model", "--local-files-only", "--cache-dir", "nowhere"), "the hub did not give it"),
+        (("random-weights", "out", "--shapes", "none.json"), "none.json: not a JSON object"),
         (("compare", "none.csv", "none.csv"), "none.csv: no such report"),
         (("run", "x.yaml", "--only", "a", "--build"), "--build needs all chapters"),
     ],
@@ -90,6 +116,32 @@ def test_bad_input_is_one_line_and_status_2(command, arguments, told):
     status, _, lines = command(*arguments)
     assert status == 2
     assert len(lines) == 1 and lines[0].startswith("fgq: ") and told in lines[0]
+
+
+BROKEN = {
+    "truncated": lambda folder, file: file.write_bytes(file.read_bytes()[:-10]),
+    "empty": lambda folder, file: file.write_bytes(b""),
+    "html": lambda folder, file: file.write_text("<!DOCTYPE html><html>"),
+    "mis-shaped": lambda folder, file: edit(file, lambda state: state.update({"depth_head.norm.bias": torch.ones(1)})),
+    "renamed": lambda folder, file: edit(file, lambda state: state.update(extra=state.pop("depth_head.norm.bias"))),
+    "shard": lambda folder, file: (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b"}}'),
+    "config": lambda folder, file: (folder / "config.json").write_text("{"),
+}
+
+
+def edit(file, change) -> None:
+    state = load_file(file)
+    change(state)
+    save_file(state, file)
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_weights_are_one_line_and_status_2(command, toy_model, tmp_path, kind):
+    toy_model.save(tmp_path)
+    BROKEN[kind](tmp_path, tmp_path / "model.safetensors")
+    for verb in (("info", tmp_path), ("evaluate", tmp_path, *SCENES)):
+        status, _, lines = command(*verb)
+        assert status == 2 and len(lines) == 1 and lines[0].startswith(f"fgq: {tmp_path}"), lines
 
 
 def test_scenes_of_a_folder_take_no_count(command, toy_model, tmp_path):

@@ -1,0 +1,91 @@
+"""Everything that a model costs, in tables: by part and precision, by recipe, and of one forward pass."""
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from fgq.checkpoint.files import ModelFiles, find_files
+from fgq.checkpoint.hub import HubOptions
+from fgq.checkpoint.load import check_device, find_dtype, outline
+from fgq.errors import FgqError
+from fgq.memory.forward import forecast
+from fgq.memory.measure import Measured
+from fgq.memory.speed import predict_seconds
+from fgq.vggt.size import part_sizes
+
+GIGABYTE = 10**9
+
+
+@dataclass(frozen=True)
+class Input:
+    """One clip as the model will see it."""
+
+    frames: int
+    width: int  # pixels
+    height: int  # pixels
+
+    @classmethod
+    def parse(cls, frames: int, size: str) -> "Input":
+        """From a size such as 518x392 (width, then height) or 518 (a square). Raises FgqError."""
+        sides = size.lower().replace("×", "x").split("x")
+        if len(sides) not in (1, 2) or not all(side.isdecimal() and int(side) for side in sides) or frames < 1:
+            raise FgqError(f"{frames} frames of size {size!r}: give at least one frame and WIDTHxHEIGHT in pixels")
+        return cls(frames, int(sides[0]), int(sides[-1]))
+
+
+@dataclass(frozen=True)
+class Info:
+    """A checkpoint whose files have been found and whose tensors fit; their values are not read."""
+
+    files: ModelFiles
+    dtype: torch.dtype | None  # of weights and computation; None: as `load_model` chooses
+
+    @classmethod
+    def open(cls, name: str, dtype: str | None = None, hub: HubOptions | None = None) -> "Info":
+        """Raises FgqError for what `load_model` refuses by name, shape or description."""
+        files = find_files(name, hub)
+        wanted = find_dtype(dtype)
+        return cls(files, wanted if wanted is not None or files.quantization else torch.float32)
+
+    def outline(self):
+        """The model without storage, one of its own at every call."""
+        model, _ = outline(self.files)
+        return model if self.dtype is None else model.to(self.dtype)
+
+    def parts(self) -> pd.DataFrame:
+        return part_sizes(self.outline())
+
+    def predict(self, clip: Input, device: str = "cpu") -> pd.Series:
+        """Gigabytes (10^9 bytes) and seconds of one forward pass on this machine; see `forecast`, `predict_seconds`."""
+        check_device(device)
+        expected = forecast(self.outline(), clip.frames, clip.height, clip.width, device=device)
+        model = self.outline()
+        seconds = predict_seconds(model, expected, clip.height, clip.width, model.dtype, device)
+        return cost_row(expected.weight_bytes, expected.activation_bytes, math.nan, math.nan, seconds)
+
+
+def measured_row(found: Measured) -> pd.Series:
+    return cost_row(
+        found.weight_bytes,
+        found.activation_bytes,
+        found.process_bytes,
+        found.load_seconds,
+        found.forward_seconds,
+    )
+
+
+def cost_row(weights: float, activations: float, process: float, load: float, forward: float) -> pd.Series:
+    """The process's own memory counts in the peak only where it is known."""
+    peak = weights + activations + (0 if math.isnan(process) else process)
+    return pd.Series(
+        {
+            "weights GB": weights / GIGABYTE,
+            "activations GB": activations / GIGABYTE,
+            "process GB": process / GIGABYTE,
+            "peak GB": peak / GIGABYTE,
+            "load s": load,
+            "forward s": forward,
+        }
+    ).round(3)

@@ -1,0 +1,57 @@
+"""How long a forward pass will take here: its operations over the speed of one block and one convolution, timed now."""
+
+import copy
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fgq.memory.forward import CPU_ATTENTION, Forecast
+from fgq.vggt import VGGT
+from fgq.vggt.aggregator import FrameLayout, run_block
+
+TIMED_SECONDS = 0.3  # of each of the two
+VALUE = 0.01  # of every weight in a timed block: what is multiplied does not matter, as long as it is finite
+
+
+@torch.no_grad()
+def predict_seconds(model: VGGT, expected: Forecast, height: int, width: int, dtype: torch.dtype, device: str) -> float:
+    """Of one forward pass on this machine as it is now; `model` may be on "meta".
+
+    Times a frame block on one frame's tokens and a convolution of the dense heads' size. What neither holds (resizing,
+    the attention of many frames) makes it a matter of a factor of two.
+    """
+    rows, columns = height // model.config.patch_size, width // model.config.patch_size
+    layout = FrameLayout(1, 1, rows, columns, model.config, device)
+    block = copy.deepcopy(model.aggregator.frame_blocks[0]).to_empty(device=device).eval()
+    for tensor in block.state_dict().values():
+        tensor.fill_(VALUE if tensor.is_floating_point() else 1)
+    block.to(dtype)
+    tokens = torch.ones(1, model.config.num_special_tokens + rows * columns, model.config.embed_dim)
+    tokens = tokens.to(device, dtype)
+    features = model.config.dpt_features
+    convolution = nn.Conv2d(features, features, 3, padding=1).to(device, dtype)
+    maps = torch.ones(1, features, 4 * rows, 4 * columns).to(device, dtype)
+    block_speed = operations_per_second(lambda: run_block(block, "F", tokens, layout), device)
+    convolution_speed = operations_per_second(lambda: convolution(maps), device)
+    return expected.block_operations / block_speed + expected.convolution_operations / convolution_speed
+
+
+def operations_per_second(run: Callable[[], object], device: str) -> float:
+    with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+        run()  # the first call prepares the kernels too
+    synchronize(device)
+    rounds, start = 0, time.perf_counter()
+    while time.perf_counter() - start < TIMED_SECONDS:
+        run()
+        synchronize(device)
+        rounds += 1
+    return rounds * counter.get_total_flops() / (time.perf_counter() - start)
+
+
+def synchronize(device: str) -> None:
+    """Waits until a GPU has done what it was told; a CPU always has."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
