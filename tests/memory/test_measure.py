@@ -19,7 +19,7 @@ def test_predicted_memory_is_what_a_process_takes():
     expected = forecast(outline(find_files("vggt-tiny"))[0], *CLIP, torch.float32)
     assert found.weight_bytes == expected.weight_bytes
     assert expected.activation_bytes > 1e8  # else the allocator's slack would be all that is seen
-    assert 1 <= found.activation_bytes / expected.activation_bytes < FACTOR
+    assert 0.9 <= found.activation_bytes / expected.activation_bytes < FACTOR
     assert 0 < found.load_seconds < 60 and 0 < found.forward_seconds < 600
     assert found.peak_bytes > found.process_bytes + found.weight_bytes
 
