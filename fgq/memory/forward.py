@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,12 +56,19 @@ class LiveBytes(TorchDispatchMode):
 
 
 def forecast(
-    model: VGGT, frames: int, height: int, width: int, dtype: torch.dtype | None = None, device: str = "cpu"
+    model: VGGT,
+    frames: int,
+    height: int,
+    width: int,
+    dtype: torch.dtype | None = None,
+    device: str = "cpu",
+    **options: Any,
 ) -> Forecast:
     """Walks the model's own forward pass on tensors without values, one clip of `frames` images.
 
     `model` is used up: give one of its own, without storage (on "meta"). Floating-point weights count in `dtype`, in
-    their own where None. Raises FgqError for image sizes that the model cannot take.
+    their own where None; `options` are those of the model's forward pass. Raises FgqError for image sizes that the
+    model cannot take.
     """
     if dtype is not None:
         model.to(dtype)
@@ -69,7 +77,7 @@ def forecast(
         weights = list(model.state_dict().values())
         counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
         with counter, LiveBytes(weights) as live:
-            model(torch.empty(frames, 3, height, width, dtype=model.dtype, device=device))
+            model(torch.empty(frames, 3, height, width, dtype=model.dtype, device=device), **options)
         convolutions = counter.get_flop_counts()["Global"].get(torch.ops.aten.convolution, 0)
         blocks = counter.get_total_flops() - convolutions
         return Forecast(sum(tensor.nbytes for tensor in weights), live.peak, blocks, convolutions)
