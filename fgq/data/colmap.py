@@ -56,7 +56,11 @@ class ColmapImage:
 
 
 def content_lines(path: Path) -> list[str]:
-    return [line for line in read_text(path).splitlines() if not line.startswith("#")]
+    """Lines that are no comments. Raises SequenceError when the last one is cut off: its last number may be too."""
+    text = read_text(path)
+    if not text.endswith("\n"):
+        raise SequenceError(f"{shown(path)}: its last line does not end, the file is cut off")
+    return [line for line in text.splitlines() if not line.startswith("#")]
 
 
 def read_cameras(path: Path) -> dict[int, ColmapCamera]:
@@ -87,7 +91,7 @@ def read_images(path: Path) -> dict[str, ColmapImage]:
     found = {}
     for line in lines[::2]:
         words = line.split(maxsplit=9)
-        where = f"{shown(path)}: image {words[9][:80] if len(words) == 10 else line[:40]!r}"
+        where = f"{shown(path)}: image {words[9].strip() if len(words) == 10 else line}"[:300]
         if len(words) != 10:
             raise SequenceError(f"{where}: is no line of id, quaternion, translation, camera id and name")
         _, camera = whole_numbers([words[0], words[8]], 2, where)

@@ -10,7 +10,7 @@ depth, its images are not), SCENE_dslr_depth.7z, eth3d.net. Licence: CC BY-NC-SA
                                                                              row; infinity is unknown
 
 The depth maps belong to the distorted photographs. Undistortion keeps the camera's axes and so its z-depth; the depth of
-an undistorted pixel is that of the distorted pixel on the same ray. Without ground_truth_depth, scenes have cameras only.
+an undistorted pixel is that of the distorted pixel on the same ray. If no scene has ground_truth_depth, they have cameras only.
 
 Schöps et al., "A Multi-View Stereo Benchmark with High-Resolution Images and Multi-Camera Videos", CVPR 2017.
 """
@@ -57,8 +57,9 @@ def find(
     root: Path, split: str, scenes: tuple[str, ...] = tuple(SCENES.split())
 ) -> list[Sequence | SequenceFailure]:
     found = []
+    measured = any(os.path.isdir(root / name / "ground_truth_depth") for name in scenes)
     for name in scenes:
-        place = Place(root / name)
+        place = Place(root / name, measured)
         found.append(Sequence(name, place.frames, place.read))
     return found
 
@@ -68,6 +69,7 @@ class Place:
     """One scene's folder. Frames are file names such as DSC_0286.JPG."""
 
     folder: Path
+    measured: bool  # whether depth was downloaded: if any scene has it, all need it
 
     @cached_property
     def undistorted(self) -> "Calibration":
@@ -101,7 +103,7 @@ class Place:
                 f"{shown(path)}: has {image.width} × {image.height} pixels, "
                 f"its calibration is for {camera.width} × {camera.height}"
             )
-        depth = self.read_depth(frame, camera) if os.path.lexists(self.folder / "ground_truth_depth") else None
+        depth = self.read_depth(frame, camera) if self.measured else None
         return check_frame(Frame(image, extrinsics, camera.intrinsics(shown(path)), depth), path)
 
     def read_depth(self, frame: str, camera: ColmapCamera) -> DepthMap:

@@ -20,6 +20,7 @@ a truth: extrinsics and points of videos are None.
 Uhrig et al., "Sparsity Invariant CNNs", 3DV 2017; Geiger et al., "Vision meets Robotics", IJRR 2013.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +31,7 @@ import numpy as np
 from fgq.data.cameras import INTEGER_CENTRES, pinhole, shifted, upper_triangular
 from fgq.data.depth_files import read_png16
 from fgq.data.on_disk import DiskDataset, LoadedScenes
-from fgq.data.reading import existing, list_names, read_image, read_numbers, read_text, to_numbers
+from fgq.data.reading import existing, find_copies, list_names, read_image, read_numbers, read_text, to_numbers
 from fgq.data.sampling import FrameList, Rule
 from fgq.data.sequence import DepthMap, Frame, Sequence, SequenceError, SequenceFailure, check_frame, shown
 
@@ -86,9 +87,18 @@ def find_selected(folder: Path) -> list[Sequence | SequenceFailure]:
                 failures.append(SequenceFailure(shown(name), reason))
             else:
                 names.add((match[1], match[3]))
+    copied = set()
+    for part in ("image", "groundtruth_depth"):
+        regular = [name for name in list_names(folder / part) if os.path.isfile(folder / part / name)]
+        for name in find_copies(folder / part, regular):
+            match = SELECTED.fullmatch(name)
+            if match is not None:
+                copied.add((match[1], match[3]))
+                reason = f"{shown(folder / part / name)}: is a copy of another file"
+                failures.append(SequenceFailure(f"{match[1]}/{match[3]}", reason))
     return failures + [
         Sequence(f"{drive}/{frame}", partial(list_selected, frame), partial(read_selected, folder, drive))
-        for drive, frame in sorted(names)
+        for drive, frame in sorted(names - copied)
     ]
 
 
@@ -136,6 +146,11 @@ class Drive:
         for number in range(numbers[0], numbers[-1] + 1):
             existing(self.truth / f"{number:010d}.png")
             existing(self.image_path(f"{number:010d}"))
+        images = self.image_path("").parent
+        for folder in (self.truth, images):
+            copies = find_copies(folder, [name for name in list_names(folder) if name.endswith(".png")])
+            if copies:
+                raise SequenceError(f"{shown(folder / copies[0])}: is a copy of {shown(copies[1])}")
         return [f"{number:010d}" for number in numbers]
 
     def read(self, frame: str) -> Frame:

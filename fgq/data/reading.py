@@ -1,6 +1,8 @@
 """Files of a download: folders, text, numbers and images, with one line that names the path when one is wrong."""
 
+import hashlib
 import os
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ from PIL import Image
 
 from fgq.data.sequence import SequenceError, shown
 
-IMAGE_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")  # 8 bits a channel; deeper ones are depth maps
+IMAGE_MODES = ("RGB", "RGBA")  # a grey image in the place of a photograph is a mask or a depth map
 
 
 def list_names(folder: Path) -> list[str]:
@@ -29,6 +31,20 @@ def existing(path: Path) -> Path:
         state = "is no file" if os.path.lexists(path) else "no such file"
         raise SequenceError(f"{shown(path)}: {state}")
     return path
+
+
+def find_copies(folder: Path, names: list[str]) -> list[str]:
+    """Those of a folder's files that have the very content of another one: two pictures of a camera never do.
+
+    Only files of one size are read. Raises SequenceError for a file that cannot be read.
+    """
+    by_size, by_content = defaultdict(list), defaultdict(list)
+    for name in names:
+        by_size[os.path.getsize(existing(folder / name))].append(name)
+    for group in by_size.values():
+        for name in group if len(group) > 1 else ():
+            by_content[hashlib.sha256(read_bytes(folder / name)).digest()].append(name)
+    return sorted(name for group in by_content.values() if len(group) > 1 for name in group)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -81,7 +97,7 @@ def open_stored(path: Path, modes: tuple[str, ...], what: str) -> Image.Image:
 
 def read_image(path: Path) -> Image.Image:
     """An RGB image with the pixels as stored: calibration is for those, whatever an EXIF tag says of turning them."""
-    return open_stored(path, IMAGE_MODES, "colour image of 8 bits").convert("RGB")
+    return open_stored(path, IMAGE_MODES, "colour image").convert("RGB")
 
 
 def read_mask(path: Path, threshold: int = 0) -> np.ndarray:

@@ -26,6 +26,7 @@ from fgq.data.sequence import Frame, Sequence, SequenceError, SequenceFailure, c
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 NUMBERS_A_LINE = 19
+DECIMALS = 9  # of every number but the time
 
 
 def load(
@@ -55,6 +56,12 @@ def find(root: Path, split: str) -> list[Sequence | SequenceFailure]:
     return found
 
 
+def decimals(text: str) -> int:
+    """Digits behind the point of a text's last word."""
+    last = (text.split() or [""])[-1]
+    return len(last.partition(".")[2])
+
+
 @dataclass(frozen=True)
 class Clip:
     cameras: Path
@@ -64,7 +71,10 @@ class Clip:
         """Words of every frame's line by its time. Raises SequenceError for times that do not increase."""
         found: dict[str, list[str]] = {}
         last = -1
-        for number, line in enumerate(read_text(self.cameras).splitlines()[1:], start=2):
+        text = read_text(self.cameras)
+        if not text.endswith("\n") and decimals(text) < DECIMALS:
+            raise SequenceError(f"{shown(self.cameras)}: its last number is cut off")
+        for number, line in enumerate(text.splitlines()[1:], start=2):
             words = line.split()
             if not words:
                 continue

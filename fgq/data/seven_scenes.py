@@ -25,7 +25,7 @@ import numpy as np
 from fgq.data.cameras import homogeneous, inverse, pinhole
 from fgq.data.depth_files import read_png16
 from fgq.data.on_disk import DiskDataset, LoadedScenes
-from fgq.data.reading import list_names, read_image, read_numbers, read_text
+from fgq.data.reading import list_folders, list_names, read_image, read_numbers, read_text
 from fgq.data.sampling import FrameList, Rule
 from fgq.data.sequence import DepthMap, Frame, Sequence, SequenceError, SequenceFailure, check_frame, shown
 from fgq.errors import FgqError
@@ -65,7 +65,7 @@ def find(
     found = []
     for scene in scenes:
         try:
-            names = split_sequences(root / scene / SPLIT_FILES[split])
+            names = split_sequences(root / scene)[split]
         except SequenceError as error:
             found.append(SequenceFailure(scene, str(error)))
             continue
@@ -76,8 +76,21 @@ def find(
     return found
 
 
-def split_sequences(path: Path) -> list[str]:
-    """Folder names of a split file."""
+def split_sequences(scene: Path) -> dict[str, list[str]]:
+    """Folder names of every split. Raises SequenceError unless each folder on disk is in one of them, and one alone:
+    a file that was cut off may name seq-01 instead of seq-14."""
+    splits = {split: read_split(scene / name) for split, name in SPLIT_FILES.items()}
+    listed = sum(splits.values(), [])
+    twice = {name for name in listed if listed.count(name) > 1}
+    there = {name for name in list_folders(scene) if re.fullmatch(r"seq-\d\d", name, re.ASCII)}
+    odd = min(twice | (there - set(listed)), default=None)
+    if odd is not None:
+        state = "twice" if odd in twice else "not at all"
+        raise SequenceError(f"{shown(scene)}: {odd} stands {state} in {' and '.join(SPLIT_FILES.values())}")
+    return splits
+
+
+def read_split(path: Path) -> list[str]:
     names = []
     for line in read_text(path).split("\n"):
         if line.strip():
@@ -85,8 +98,8 @@ def split_sequences(path: Path) -> list[str]:
             if number is None:
                 raise SequenceError(f"{shown(path)}: {line.strip()[:40]!r} is no line such as sequence3")
             names.append(f"seq-{int(number[1]):02d}")
-    if not names or len(set(names)) != len(names):
-        raise SequenceError(f"{shown(path)}: names no sequence, or one of them twice")
+    if not names:
+        raise SequenceError(f"{shown(path)}: names no sequence")
     return names
 
 

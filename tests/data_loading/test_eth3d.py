@@ -74,6 +74,6 @@ def test_a_quaternion_that_is_no_rotation_is_refused(tmp_path, room):
     lines = path.read_text().splitlines()
     words = lines[3].split()
     lines[3] = " ".join([words[0], "2.0", *words[2:]])
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join(lines) + "\n")
     with pytest.raises(FgqError, match="DSC_0288.JPG: its quaternion has length"):
         load(tmp_path)

@@ -82,3 +82,27 @@ def test_a_resized_scene_is_the_room_seen_at_that_size(root, room):
         assert valid.mean() > 0.98 and np.median(off) < 2e-3 and (off < 0.02).mean() > 0.97
     shrunk = torch.nn.functional.avg_pool2d(room.fields["images"][:, :, :, 64:-64], 2)
     assert (scene.images - shrunk).abs().mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    "name, text, told",
+    [
+        ("TestSplit.txt", "sequence2", "seq-03 stands not at all"),
+        ("TestSplit.txt", "sequence3\nsequence3\n", "seq-03 stands twice"),
+        ("TrainSplit.txt", "sequence3\n", "seq-03 stands twice"),
+        ("TestSplit.txt", "seq-03", "'seq-03' is no line such as sequence3"),
+        ("TestSplit.txt", "", "names no sequence"),
+    ],
+)
+def test_split_files_must_fit_the_folders(root, name, text, told):
+    """A cut-off "sequence14" would name sequence 1, which is for training."""
+    (root / "chess" / name).write_text(text)
+    with pytest.warns(UserWarning, match=told):
+        assert [scene.name for scene in load(root)] == ["fire/seq-01"]
+
+
+def test_a_depth_map_copied_over_another_is_told(root):
+    folder = root / "chess" / "seq-03"
+    (folder / "frame-000002.depth.png").write_bytes((folder / "frame-000000.depth.png").read_bytes())
+    with pytest.warns(UserWarning, match="chess/seq-03: its frames number 1 and 3 have the same depth map"):
+        assert len(load(root)) == 1

@@ -39,7 +39,8 @@ def write_video(root: Path, drives: dict[str, Room]) -> None:
             truth = root / "val" / drive / "proj_depth" / "groundtruth" / "image_02"
             write_image(truth / name, codes(room.depth[frame]))
         for early in range(5):
-            write_image(day / drive / "image_02" / "data" / f"{early:010d}.png", room.images[0])
+            shifted = np.roll(room.images[0], early + 1, axis=1)
+            write_image(day / drive / "image_02" / "data" / f"{early:010d}.png", shifted)
         projection = np.hstack([integer_centred(room, 0), [[45.0], [0.2], [0.002]]])
         numbers = " ".join(f"{value:.9e}" for value in projection.flatten())
         size = f"{room.width:.6e} {room.height:.6e}"

@@ -10,6 +10,7 @@ def write(root: Path, scenes: dict[str, dict[str, Room]], unknown=None, depth_su
     for scene, sequences in scenes.items():
         lines = "".join(f"sequence{int(name[4:])}\n" for name in sequences)
         write_text(root / scene / "TestSplit.txt", lines)
+        write_text(root / scene / "TrainSplit.txt", "sequence20\n")
         for name, room in sequences.items():
             for frame in range(len(room.images)):
                 stem = root / scene / name / f"frame-{frame:06d}"
