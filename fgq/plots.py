@@ -1,4 +1,4 @@
-"""Figures that several chapters share. Each returns a matplotlib figure and draws nothing else."""
+"""Figures and tables that several chapters share. A figure is matplotlib's, and nothing else is drawn."""
 
 import importlib.resources
 
@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 import torch
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 from torch import Tensor
 
 from fgq.data.scene import Scene
@@ -20,6 +21,17 @@ TASK_COLOURS = {"camera": "#8172b3", "depth": "#ccb974", "points": "#64b5cd"}
 
 def use_book_style() -> None:
     sns.set_theme(context="notebook", style="whitegrid", rc={"figure.dpi": 110, "savefig.bbox": "tight"})
+
+
+def show_table(frame: pd.DataFrame, digits: int = 4) -> Styler:
+    """The rows without their numbers, as the pages style tables."""
+    return frame.style.hide().format(precision=digits).set_table_attributes('class="dataframe"')
+
+
+def show_comparison(rows: pd.DataFrame, columns: list[str], digits: int = 4) -> Styler:
+    """Columns of a `Report.compare`, its flags `better` and `worse` told in one word."""
+    verdict = np.select([rows.better.astype(bool), rows.worse.astype(bool)], ["better", "worse"], "unclear")
+    return show_table(rows[columns].assign(verdict=verdict), digits)
 
 
 def picture(image: Tensor) -> np.ndarray:
@@ -82,7 +94,7 @@ def show_top_view(scene: Scene, predictions: dict[str, Predictions]) -> Figure:
         views[name] = (found.world_points[0], decode_pose(found.pose_enc[0], size)[0])
     colours = scene.images.permute(0, 2, 3, 1).reshape(-1, 3).numpy()
     figure, axes = plt.subplots(
-        1, len(views), figsize=(4.3 * len(views), 4.6), sharex=True, sharey=True, layout="constrained"
+        1, len(views), figsize=(3.6 * len(views), 4), sharex=True, sharey=True, layout="constrained"
     )
     for axis, (name, (points, cameras)) in zip(axes, views.items(), strict=True):
         flat = points.reshape(-1, 3)
@@ -110,26 +122,28 @@ def show_training_curve() -> Figure:
         "abs_rel": "depth AbsRel",
         "point_error": "point error / mean distance",
     }
-    figure, axes = plt.subplots(1, len(panels), figsize=(13, 3), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(9, 5), sharex=True, layout="constrained")
     switch = curve.loc[curve.frames > 2, "seconds"].min() / 60
-    for axis, (column, label) in zip(axes, panels.items(), strict=True):
+    for axis, (column, label) in zip(axes.flat, panels.items(), strict=True):
         axis.plot(curve.seconds / 60, curve[column], marker="o", markersize=3)
         axis.axvline(switch, color="grey", linestyle=":", linewidth=1)
-        axis.set(xlabel="minutes of training", title=label, ylim=(0, None))
-    axes[0].annotate(" pairs | clips of 4", (switch, axes[0].get_ylim()[1] * 0.9), fontsize=8, ha="center")
+        axis.set(title=label, ylim=(0, None))
+        axis.annotate("pairs | clips", (switch, axis.get_ylim()[1] * 0.9), fontsize=9, ha="center")
+    for axis in axes[-1]:
+        axis.set_xlabel("minutes of training")
     return figure
 
 
 def show_fisher(table) -> Figure:
     """One heat map a task: blocks down, channels across, each block's channels sorted; logarithmic colour."""
-    figure, axes = plt.subplots(1, len(table.tasks), figsize=(13, 4), layout="constrained")
+    figure, axes = plt.subplots(1, len(table.tasks), figsize=(10, 4), layout="constrained")
     for axis, task, values in zip(axes, table.tasks, table.values, strict=True):
         ordered = values.sort(dim=-1, descending=True).values
         logarithm = (ordered / ordered.mean()).clamp(min=1e-4).log10()
         sns.heatmap(logarithm.numpy(), ax=axis, cmap="rocket", yticklabels=table.block_names, xticklabels=False)
         axis.set(title=task, xlabel="channels, largest first")
         axis.tick_params(axis="y", rotation=0)
-        axis.collections[0].colorbar.set_label("log10 of Fisher / its mean")
+    figure.suptitle("log10 of Fisher / its mean over blocks and channels")
     return figure
 
 
@@ -143,14 +157,13 @@ DEVIATION_LABELS = {
 
 def show_deviations(summary: pd.DataFrame, title: str) -> Figure:
     """Mean deviation from full precision with its interval, one panel a measure, one bar a recipe."""
-    figure, axes = plt.subplots(1, len(DEVIATION_LABELS), figsize=(13, 3), layout="constrained")
-    for axis, (metric, label) in zip(axes, DEVIATION_LABELS.items(), strict=True):
+    figure, axes = plt.subplots(2, 2, figsize=(9, 5.5), layout="constrained")
+    for axis, (metric, label) in zip(axes.flat, DEVIATION_LABELS.items(), strict=True):
         rows = summary[summary.metric == metric]
         reach = np.stack([rows["mean"] - rows.low, rows.high - rows["mean"]])
         colours = [RECIPE_COLOURS.get(recipe, "#999999") for recipe in rows.recipe]
         axis.bar(rows.recipe, rows["mean"], yerr=reach, color=colours, capsize=4)
         axis.set(title=label, ylim=(0, None))
-        axis.tick_params(axis="x", rotation=20)
     figure.suptitle(f"Deviation from full precision: {title}")
     return figure
 
@@ -160,8 +173,8 @@ def show_benchmark(table: pd.DataFrame) -> Figure:
     rows = table[table.recipe != "full precision"]
     setting = "W" + rows.weight_bits.astype(str) + "A" + rows.activation_bits.astype(str)
     order = list(dict.fromkeys(setting))
-    figure, axes = plt.subplots(1, len(DEVIATION_LABELS), figsize=(14, 3.4), layout="constrained")
-    for axis, (metric, label) in zip(axes, DEVIATION_LABELS.items(), strict=True):
+    figure, axes = plt.subplots(2, 2, figsize=(9, 6.5), layout="constrained")
+    for axis, (metric, label) in zip(axes.flat, DEVIATION_LABELS.items(), strict=True):
         for shift, recipe in enumerate(dict.fromkeys(rows.recipe)):
             part = rows[(rows.metric == metric) & (rows.recipe == recipe)]
             place = [order.index(s) + 0.18 * (shift - 1) for s in setting[part.index]]
@@ -170,6 +183,6 @@ def show_benchmark(table: pd.DataFrame) -> Figure:
             axis.errorbar(place, part["mean"], yerr=reach, fmt="o", capsize=3, color=colour, label=recipe)
         axis.set_xticks(range(len(order)), order)
         axis.set(title=label, yscale="log")
-    axes[0].legend()
+    axes[0, 0].legend()
     figure.suptitle("Deviation from full precision, full calibration, mean and 95 % interval over seeds and scenes")
     return figure

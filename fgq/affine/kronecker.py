@@ -55,6 +55,26 @@ class Kronecker:
         return apply_kronecker(weight, self.left.inverse, self.right.inverse)
 
 
+class GivenKronecker(nn.Module):
+    """Matrices that are known beforehand and do not learn; without factors, a diagonal alone."""
+
+    def __init__(self, left: Float[Tensor, "l l"], right: Float[Tensor, "r r"], diagonal: Tensor | None = None):
+        super().__init__()
+        for name, value in (("left", left), ("right", right), ("diagonal", diagonal)):
+            self.register_buffer(name, value)
+
+    def matrices(self) -> Kronecker:
+        """Orthogonal matrices are their own inverse transpose."""
+        return Kronecker(MatrixPair(self.left, self.left), MatrixPair(self.right, self.right), self.diagonal)
+
+    @torch.no_grad()
+    def become_identity(self) -> None:
+        self.left.copy_(torch.eye(len(self.left)))
+        self.right.copy_(torch.eye(len(self.right)))
+        if self.diagonal is not None:
+            self.diagonal.fill_(1)
+
+
 class LearnableKronecker(nn.Module):
     """Two learnable matrices and, where a start is given, a learnable diagonal."""
 

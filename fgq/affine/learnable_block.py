@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fgq.affine.diagonal import smooth_start
-from fgq.affine.kronecker import Kronecker, LearnableKronecker
+from fgq.affine.hadamard import random_flat_orthogonal
+from fgq.affine.kronecker import GivenKronecker, Kronecker, LearnableKronecker
 from fgq.affine.quantized_block import QuantizedBlock
-from fgq.affine.sites import RUN_TIME, SITES, Site, linear_of
-from fgq.affine.spec import BlockSpec
+from fgq.affine.sites import RUN_TIME, SITES, Site, linear_of, trace_block
+from fgq.affine.spec import AT_RUN_TIME, BlockSpec
 from fgq.quant.clipping import FixedClip, LearnableClip, clip_weight
 from fgq.quant.linear import join_parts, multiply_parts, quantize_tokens
 from fgq.vggt.attention import Block, RotaryTable
@@ -41,19 +42,31 @@ class LearnableBlock(nn.Module):
         self.transforms, self.weight_clips, self.input_clips = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for site in SITES:
             weight = linear_of(self.block, site).weight
-            if spec.transforms == "kronecker":
-                start = None
-                if site.has_diagonal:
-                    start = torch.ones(weight.shape[1], device=weight.device)
-                    if input_max is not None:
-                        start = smooth_start(weight, input_max[site.name].float(), alpha)
-                factors = site.factors(weight.shape[1], block.attn.num_heads)
-                self.transforms[site.name] = LearnableKronecker(*factors, start, generator)
+            if spec.transforms != "none":
+                largest = input_max[site.name] if input_max is not None else None
+                self.transforms[site.name] = self.make_transform(site, weight, largest, alpha, generator)
             clips = spec.num_clips(site.projections)
             learns = spec.clipping == "learned"
             self.weight_clips[site.name] = make_clip(len(weight), learns and not spec.weight.is_off)
             self.input_clips[site.name] = make_clip(clips, learns and not spec.activation.is_off)
         self.to(block.norm1.weight.device)
+
+    def make_transform(
+        self, site: Site, weight: Tensor, largest: Tensor | None, alpha: float, generator: torch.Generator | None
+    ) -> LearnableKronecker | GivenKronecker:
+        """The transform of a site as it starts; `largest` is the magnitude of each input channel, where it is known."""
+        sizes = site.factors(weight.shape[1], self.block.attn.num_heads)
+        if self.spec.transforms == "rotation":
+            return GivenKronecker(*(random_flat_orthogonal(size, generator) for size in sizes))
+        alone = self.spec.transforms == "diagonal"
+        start = None
+        if site.has_diagonal and not (alone and site.diagonal == RUN_TIME):  # SmoothQuant's must fold away
+            start = torch.ones(weight.shape[1], device=weight.device)
+            if largest is not None:
+                start = smooth_start(weight, largest.float(), alpha)
+        if alone:
+            return GivenKronecker(*(torch.eye(size) for size in sizes), start)
+        return LearnableKronecker(*sizes, start, generator)
 
     def transform_parameters(self) -> list[nn.Parameter]:
         return list(self.transforms.parameters())
@@ -106,8 +119,22 @@ class LearnableBlock(nn.Module):
         return x + block.ls2(self.linear(fc2_in, apply_input(fc2_in, hidden, matrices), matrices))
 
     @torch.no_grad()
-    def freeze(self) -> QuantizedBlock:
-        """A new block with the codes, the fixed transforms and the diagonals folded; this one stays as it is."""
+    def quantized_inputs(
+        self, x: Float[Tensor, "batch tokens channels"], rotary: RotaryTable | None = None
+    ) -> dict[str, Float[Tensor, "clips batch_tokens width"]]:
+        """What each linear layer multiplies, by site, when the block up to it is in full precision."""
+        matrices, found = self.matrices(), {}
+        for name, values in trace_block(self.block, x, rotary)[1].items():
+            values = matrices[name].apply(values) if name in matrices else values
+            found[name] = quantize_tokens(values, self.spec.activation, self.input_clips[name]).flatten(1, -2)
+        return found
+
+    @torch.no_grad()
+    def freeze(self, hessians: dict[str, Float[Tensor, "clips width width"]] | None = None) -> QuantizedBlock:
+        """A new block with the codes, the fixed transforms and the diagonals folded; this one stays as it is.
+
+        Weights are rounded to nearest, or by GPTQ with Σ x xᵀ of the `quantized_inputs` at each site.
+        """
         source, matrices = self.block, self.matrices()
         fixed = QuantizedBlock(source.norm1.normalized_shape[0], source.attn.num_heads, self.spec)
         fixed.to(source.norm1.weight.device)
@@ -117,7 +144,8 @@ class LearnableBlock(nn.Module):
             fixed.get_submodule(path).eps = source.get_submodule(path).eps
         for site in SITES:
             weight, bias = self.prepared_weight(site, matrices)
-            linear_of(fixed, site).store(weight, bias, self.input_clips[site.name].freeze())
+            seen = None if hessians is None else hessians[site.name]
+            linear_of(fixed, site).store(weight, bias, self.input_clips[site.name].freeze(), seen)
             if site.name in matrices:
                 fold(site, matrices[site.name], fixed)
         return fixed
@@ -147,10 +175,12 @@ def transform_values(
 def fold(site: Site, transform: Kronecker, fixed: QuantizedBlock) -> None:
     """Puts a transform's run-time part in its place and its diagonal into the LayerNorm's weight and bias."""
     at_run_time = fixed.transforms[site.name]
-    at_run_time.left = transform.left.forward.clone()
-    if not site.has_diagonal:
+    if fixed.spec.transforms in AT_RUN_TIME:
+        at_run_time.left = transform.left.forward.clone()
+        if site.has_diagonal:
+            at_run_time.right = transform.right.forward.clone()
+    if transform.diagonal is None:
         return
-    at_run_time.right = transform.right.forward.clone()
     if site.diagonal == RUN_TIME:
         at_run_time.diagonal = transform.diagonal.detach().clone()
     else:

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from fgq.affine.fixed import FixedHeads, FixedKronecker, FixedScaledKronecker, NoTransform
 from fgq.affine.sites import RUN_TIME, SITES
-from fgq.affine.spec import BlockSpec
+from fgq.affine.spec import AT_RUN_TIME, BlockSpec
 from fgq.quant.linear import QuantizedLinear
 from fgq.vggt.attention import Block, LayerScale, RotaryTable
 from fgq.vggt.config import VGGTConfig
@@ -36,7 +36,7 @@ class QuantizedBlock(nn.Module):
             clips = spec.num_clips(site.projections)
             self.set_submodule(site.linear, QuantizedLinear(width, out, spec.weight, spec.activation, clips))
             left, right = (torch.eye(size) for size in site.factors(width, num_heads))
-            if spec.transforms == "none":
+            if spec.transforms not in AT_RUN_TIME:
                 self.transforms[site.name] = NoTransform()
             elif site.diagonal == RUN_TIME:
                 self.transforms[site.name] = FixedScaledKronecker(left, right, torch.ones(width))

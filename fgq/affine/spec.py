@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from fgq.errors import FgqError
 from fgq.quant.grid import Grid
 
+# diagonal: SmoothQuant's, where a LayerNorm takes it; rotation: fixed flat orthogonal matrices, as QuaRot's;
+# kronecker: FlatQuant's learnable affine transforms.
+TRANSFORMS = ("none", "diagonal", "rotation", "kronecker")
+AT_RUN_TIME = ("rotation", "kronecker")  # leave matrices behind that are multiplied when the model runs
+
 
 @dataclass(frozen=True)
 class BlockSpec:
@@ -15,13 +20,13 @@ class BlockSpec:
 
     weight: Grid
     activation: Grid
-    transforms: str = "none"  # "kronecker": learnable affine transforms
+    transforms: str = "none"  # one of TRANSFORMS
     clipping: str = "none"  # "learned": factors on every range
     qkv_clip: str = "separate"  # "shared": one clip for the input of q, k and v
 
     def __post_init__(self):
         for field, allowed in (
-            ("transforms", ("none", "kronecker")),
+            ("transforms", TRANSFORMS),
             ("clipping", ("none", "learned")),
             ("qkv_clip", ("separate", "shared")),
         ):

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -14,11 +15,14 @@ from fgq.affine.spec import BlockSpec
 from fgq.calibrate.log import BlockLog
 from fgq.calibrate.objective import block_loss, normalised
 from fgq.calibrate.recipe import Recipe
-from fgq.calibrate.tokens import Clips, TokenLayouts, batches, run_clips
+from fgq.calibrate.tokens import Clips, TokenLayouts, batches, block_arguments, run_clips
+from fgq.quant.grid import OFF_BITS
 from fgq.vggt.attention import Block
 
 FLOOR = 1e-3  # of the cosine schedule, as a share of the full rate
 WARMUP_START = 0.01  # share of the full rate at the first step
+ATTEMPTS = 3  # at fitting a block, each with RETREAT times the learning rate of the one before
+RETREAT = 0.1
 
 Losses = tuple[float, float]  # unweighted, weighted
 Report = Callable[[int, float], None]  # called after a step with the epoch (from 1) and the last epoch's mean loss
@@ -65,15 +69,16 @@ class NotFinite(ArithmeticError):
 def fit(block: LearnableBlock, problem: BlockProblem, recipe: Recipe, report: Report) -> int:
     """Trains the block in place and leaves it with the parameters of its best epoch, whose number is returned.
 
-    The best epoch has the lowest mean loss over its steps. Raises NotFinite.
+    The best epoch has the lowest mean loss over its steps. Raises NotFinite; then too the block is left at its best
+    epoch, or as it was when there was none.
     """
     groups = [(block.transform_parameters(), 1.0), (block.clip_parameters(), recipe.clip_rate_factor)]
     groups = [{"params": list(parameters), "factor": factor} for parameters, factor in groups if parameters]
     parameters = [parameter for group in groups for parameter in group["params"]]
     optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
     steps = list(batches(len(problem.inputs), recipe.clips_per_step))
-    total, step, best, best_epoch, mean = recipe.epochs * len(steps), 0, None, 0, math.inf
-    lowest = math.inf
+    total, step, best_epoch, mean = recipe.epochs * len(steps), 0, 0, math.inf
+    lowest, best = math.inf, [parameter.detach().clone() for parameter in parameters]
     device = problem.inputs.device.type
     for epoch in range(1, recipe.epochs + 1):
         losses = []
@@ -91,14 +96,46 @@ def fit(block: LearnableBlock, problem: BlockProblem, recipe: Recipe, report: Re
             report(epoch, mean)
         mean = torch.stack(losses).mean().item()
         if not math.isfinite(mean):
+            restore(parameters, best)
             raise NotFinite(f"the loss became {mean} in epoch {epoch}")
         if mean < lowest:
             lowest, best_epoch = mean, epoch
             best = [parameter.detach().clone() for parameter in parameters]
-    with torch.no_grad():
-        for parameter, value in zip(parameters, best, strict=True):
-            parameter.copy_(value)
+    restore(parameters, best)
     return best_epoch
+
+
+@torch.no_grad()
+def restore(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
+
+
+def fit_with_care(block: LearnableBlock, problem: BlockProblem, recipe: Recipe, report: Report) -> tuple[int, float]:
+    """`fit`, and after a loss that is not finite again from the best epoch at a tenth of the rate, a few times.
+
+    Returns the best epoch of the last attempt and its learning rate. Raises NotFinite when every attempt failed.
+    """
+    for attempt in range(ATTEMPTS):
+        rate = recipe.learning_rate * RETREAT**attempt
+        try:
+            return fit(block, problem, replace(recipe, learning_rate=rate), report), rate
+        except NotFinite as failure:
+            last = failure
+    raise last
+
+
+def round_weights(block: LearnableBlock, problem: BlockProblem, recipe: Recipe) -> QuantizedBlock:
+    """The block with fixed codes, by the recipe's way of rounding."""
+    if recipe.rounding == "nearest" or recipe.weight_bits == OFF_BITS:
+        return block.freeze()
+    hessians: dict[str, Tensor] = {}
+    for batch in batches(len(problem.inputs), recipe.clips_per_step):
+        clips = problem.inputs[batch].float()
+        for name, x in block.quantized_inputs(*block_arguments(problem.kind, clips, problem.layouts)).items():
+            product = x.transpose(1, 2).double() @ x.double()
+            hessians[name] = hessians[name] + product if name in hessians else product
+    return block.freeze(hessians)
 
 
 def calibrate_block(
@@ -121,18 +158,20 @@ def calibrate_block(
     plain_spec = BlockSpec(spec.weight, spec.activation)
     rtn_losses = problem.measure(LearnableBlock(block, plain_spec).freeze(), measure)
     learnable = LearnableBlock(block, spec, input_max, recipe.smooth_alpha, generator)
-    kept = learnable.freeze()
+    kept = round_weights(learnable, problem, recipe)
     initial = final = problem.measure(kept, measure)
     epoch, steps, warning = None, 0, None
     if recipe.learns:
         try:
-            epoch = fit(learnable, problem, recipe, report)
-            learnt = learnable.freeze()
+            epoch, rate = fit_with_care(learnable, problem, recipe, report)
+            learnt = round_weights(learnable, problem, recipe)
             losses = problem.measure(learnt, measure)
             if not math.isfinite(losses[1]):
                 raise NotFinite(f"the loss of the learnt block is {losses[1]}")
             if losses[1] <= initial[1]:
                 kept, final = learnt, losses
+                if rate != recipe.learning_rate:
+                    warning = f"block {name}: the loss diverged, so the learning rate was lowered to {rate:g}"
             else:
                 epoch, warning = 0, f"block {name}: learning raised the loss, so its start was kept"
         except NotFinite as failure:

@@ -17,7 +17,7 @@ from fgq.calibrate.block_loop import BlockProblem, calibrate_block
 from fgq.calibrate.log import BlockLog, Quantization
 from fgq.calibrate.objective import Weights, find_weights
 from fgq.calibrate.recipe import Recipe, RecipeError, find_recipe
-from fgq.calibrate.tokens import TokenLayouts, batches, check_scenes, embed_clips, run_full_precision
+from fgq.calibrate.tokens import TokenLayouts, batches, check_scenes, embed_clips, run_fixed, run_full_precision
 from fgq.data.scene import Scene
 from fgq.fisher import FisherTable
 from fgq.vggt.attention import Block
@@ -38,9 +38,9 @@ def quantize(
     """A new model whose aggregator blocks are fixed quantized blocks; `model` is left as it was.
 
     `recipe` is a name in RECIPES or a Recipe; bits of None keep the recipe's (4 and 4); `overrides` replace its other
-    fields. `scenes` are calibration clips of one frame count and size ("rtn" needs none, but without them its log has
-    no losses). `fisher` is a Fisher table, or calibration weights [blocks, channels]. `model.quantization` of the
-    result holds the recipe, the seed and one log a block. Block l draws from (seed, l) alone.
+    fields. `scenes` are calibration clips of one frame count and size ("rtn" and "quarot" need none, but without them
+    the log has no losses). `fisher` is a Fisher table, or calibration weights [blocks, channels]. `model.quantization`
+    of the result holds the recipe, the seed and one log a block. Block l draws from (seed, l) alone.
     Raises RecipeError, with one line that says what to change, and FgqError for a Fisher table of another model.
     """
     recipe = find_recipe(recipe, weight_bits, activation_bits, overrides)
@@ -49,11 +49,11 @@ def quantize(
         if type(block) is not Block:
             raise RecipeError(f"block {name} is a {type(block).__name__}: quantize the full-precision model instead")
     weights = find_weights(recipe, fisher, model)
-    if not scenes and not recipe.learns:
-        return assemble(model, *round_blocks(blocks, recipe), recipe, seed)
+    if not scenes and not recipe.needs_scenes:
+        return assemble(model, *round_blocks(blocks, recipe, seed), recipe, seed)
     check_scenes(scenes, recipe)
     layouts = TokenLayouts(model, scenes[0].images)
-    inputs = embed_clips(model, scenes, recipe)
+    inputs = seen = embed_clips(model, scenes, recipe)  # of the full-precision model; of the block being calibrated
     steps = recipe.epochs * len(list(batches(len(scenes), recipe.clips_per_step))) if recipe.learns else 0
     fixed, logs = [], []
     with tqdm(total=len(blocks) * max(steps, 1), unit="step", disable=not progress) as bar:
@@ -69,7 +69,7 @@ def quantize(
                 bar.set_description(f"{name} epoch {epoch}/{recipe.epochs} loss {loss:.2e}", refresh=False)
                 bar.update()
 
-            problem = BlockProblem(name[0], inputs, targets, weights[index], layouts)
+            problem = BlockProblem(name[0], seen, targets, weights[index], layouts)
             generator = block_generator(seed, index)
             quantized, log = calibrate_block(name, block, problem, input_max, recipe, generator, report)
             if log.warning:
@@ -78,8 +78,9 @@ def quantize(
             logs.append(log)
             bar.n = (index + 1) * max(steps, 1)
             bar.set_description(f"{name} loss {log.final_loss:.2e}")
-            # Block inputs are full-precision outputs: no block sees the rounding of another.
-            inputs = targets
+            inputs = seen = targets  # as published, no block sees the rounding of another
+            if recipe.block_inputs == "quantized":
+                seen = run_fixed(quantized, name[0], problem.inputs, layouts, recipe)
     return assemble(model, fixed, logs, recipe, seed)
 
 
@@ -89,12 +90,13 @@ def block_generator(seed: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
-def round_blocks(blocks: list[tuple[str, Block]], recipe: Recipe) -> tuple[list[nn.Module], list[BlockLog]]:
-    """Blocks of a recipe that neither learns nor measures."""
+def round_blocks(blocks: list[tuple[str, Block]], recipe: Recipe, seed: int) -> tuple[list[nn.Module], list[BlockLog]]:
+    """Blocks of a recipe that looks at no activations."""
     fixed, logs = [], []
-    for name, block in blocks:
+    for index, (name, block) in enumerate(blocks):
         started = time.perf_counter()
-        fixed.append(LearnableBlock(block, recipe.block_spec()).freeze())
+        start = LearnableBlock(block, recipe.block_spec(), generator=block_generator(seed, index))
+        fixed.append(start.freeze())
         logs.append(BlockLog(name, *(None,) * 6, steps=0, kept_epoch=None, seconds=time.perf_counter() - started))
     return fixed, logs
 

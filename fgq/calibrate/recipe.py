@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from fgq.affine.spec import BlockSpec
+from fgq.affine.spec import TRANSFORMS, BlockSpec
 from fgq.errors import FgqError
 from fgq.quant.grid import Grid
 
@@ -13,10 +13,11 @@ class RecipeError(FgqError):
 
 
 CHOICES = {
-    "transforms": ("none", "kronecker"),
+    "transforms": TRANSFORMS,
     "clipping": ("none", "learned"),
+    "rounding": ("nearest", "gptq"),
     "weighting": ("uniform", "fisher"),
-    "block_inputs": ("full_precision",),
+    "block_inputs": ("full_precision", "quantized"),
     "qkv_clip": ("separate", "shared"),
     "token_dtype": ("float32", "bfloat16"),
     "autocast": ("off", "bfloat16"),
@@ -37,10 +38,11 @@ class Recipe:
     activation_bits: int = 4  # the same; one scale a token, found at run time
     weight_symmetric: bool = True
     activation_symmetric: bool = True
-    transforms: str = "none"  # "kronecker": FlatQuant's learnable affine transforms
+    transforms: str = "none"  # of the inputs of the linear layers; see fgq.affine.spec.TRANSFORMS
     clipping: str = "none"  # "learned": sigmoid factors on every range
+    rounding: str = "nearest"  # of weights, once transforms and clips are fixed; or "gptq"
     weighting: str = "uniform"  # of channels in the block loss; "fisher" needs a Fisher table
-    block_inputs: str = "full_precision"  # what a block reads while it is calibrated
+    block_inputs: str = "full_precision"  # what a block reads while it is calibrated; "quantized": what it will read
     qkv_clip: str = "separate"  # q, k and v each clip their common input, or share one clip
     epochs: int = 15  # passes over the calibration clips, for each block
     clips_per_step: int = 2
@@ -70,7 +72,12 @@ class Recipe:
     def learns(self) -> bool:
         """Whether there is anything to fit: something is rounded, and something can adapt to it."""
         rounds = self.weight_bits < 16 or self.activation_bits < 16
-        return rounds and (self.transforms != "none" or self.clipping != "none")
+        return rounds and (self.transforms == "kronecker" or self.clipping != "none")
+
+    @property
+    def needs_scenes(self) -> bool:
+        """Whether it looks at activations at all."""
+        return self.learns or self.transforms == "diagonal" or self.rounding == "gptq"
 
     def block_spec(self) -> BlockSpec:
         return BlockSpec(
@@ -95,6 +102,9 @@ class Recipe:
 
 RECIPES = {
     "rtn": Recipe("rtn"),
+    "smoothquant": Recipe("smoothquant", transforms="diagonal"),  # arXiv:2211.10438
+    "quarot": Recipe("quarot", transforms="rotation"),  # arXiv:2404.00456, with weights rounded to nearest
+    "gptq": Recipe("gptq", rounding="gptq"),  # arXiv:2210.17323
     "flatquant": Recipe("flatquant", transforms="kronecker", clipping="learned"),
     "fgq": Recipe("fgq", transforms="kronecker", clipping="learned", weighting="fisher"),
 }

@@ -78,6 +78,15 @@ def as_clips(tokens: Tensor, clips: Clips) -> Clips:
 
 
 @torch.no_grad()
+def run_fixed(block: nn.Module, kind: str, inputs: Clips, layouts: TokenLayouts, recipe: Recipe) -> Clips:
+    """A quantized block's output for all clips, in the inputs' dtype."""
+    outputs = torch.empty_like(inputs)
+    for batch in batches(len(inputs), recipe.clips_per_step):
+        outputs[batch] = run_clips(block, kind, inputs[batch].float(), layouts).to(outputs.dtype)
+    return outputs
+
+
+@torch.no_grad()
 def run_full_precision(
     block: Block, kind: str, inputs: Clips, layouts: TokenLayouts, recipe: Recipe
 ) -> tuple[Clips, Maxima]:

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fgq.quant.clipping import Clip, FixedClip, clip_range
+from fgq.quant.gptq import round_by_hessian
 from fgq.quant.grid import Grid
 
 
@@ -54,12 +55,27 @@ class QuantizedLinear(nn.Module):
         self.clip = FixedClip.whole(clips)
 
     @torch.no_grad()
-    def store(self, weight: Float[Tensor, "out width"], bias: Float[Tensor, " out"], clip: FixedClip) -> None:
-        """Rounds a weight, already transformed and clipped, and keeps its codes."""
+    def store(
+        self,
+        weight: Float[Tensor, "out width"],
+        bias: Float[Tensor, " out"],
+        clip: FixedClip,
+        hessians: Float[Tensor, "clips width width"] | None = None,
+    ) -> None:
+        """Rounds a weight, already transformed and clipped, and keeps its codes.
+
+        To nearest, or with Σ x xᵀ of the input under each clip as `round_by_hessian` does.
+        """
         if self.weight_grid.is_off:
             self.weight = weight.detach().clone()
         else:
-            self.codes, self.scale, zero = self.weight_grid.encode(weight.detach())
+            if hessians is None:
+                self.codes, self.scale, zero = self.weight_grid.encode(weight.detach())
+            else:
+                parts = weight.detach().chunk(len(hessians))
+                rounded = [round_by_hessian(part, h, self.weight_grid) for part, h in zip(parts, hessians, strict=True)]
+                self.codes, self.scale = (torch.cat([part[i] for part in rounded]) for i in (0, 1))
+                zero = None if self.weight_grid.symmetric else torch.cat([part[2] for part in rounded])
             if zero is not None:
                 self.zero = zero
         self.bias = bias.detach().clone()

@@ -11,6 +11,9 @@ SPECS = {
     "clipping alone": ("none", "learned"),
     "transforms alone": ("kronecker", "none"),
     "both": ("kronecker", "learned"),
+    "SmoothQuant": ("diagonal", "none"),
+    "QuaRot": ("rotation", "none"),
+    "rotation and clipping": ("rotation", "learned"),
 }
 
 
@@ -104,3 +107,73 @@ def test_every_learnable_parameter_has_a_gradient_and_the_weights_have_none(reco
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in golden.block.parameters())
     assert all(parameter.grad is None for parameter in block.block.parameters())
+
+
+def test_the_diagonal_balances_the_ranges_and_folds_away(recorded):
+    golden = recorded("w4a4", 2)
+    _, inputs = trace_block(golden.block, golden.x, golden.rotary)
+    maxima = {name: values.abs().flatten(0, 1).amax(0) for name, values in inputs.items()}
+    spec = BlockSpec(*golden.grids, "diagonal")
+    block = LearnableBlock(golden.block, spec, maxima, alpha=0.5)
+    assert not block.transform_parameters()
+    fixed = block.freeze()
+    assert all(type(transform).__name__ == "NoTransform" for transform in fixed.transforms.values())
+    weight, _ = block.prepared_weight(site_named("fc1_in"), block.matrices())
+    diagonal = block.transforms["fc1_in"].diagonal
+    torch.testing.assert_close(fixed.norm2.weight, golden.block.norm2.weight * diagonal)
+    torch.testing.assert_close(fixed.norm2.bias, golden.block.norm2.bias * diagonal)
+    # With exponent one half, input and weight of every channel have the same largest magnitude.
+    torch.testing.assert_close(maxima["fc1_in"] * diagonal, weight.abs().amax(0))
+    # Nothing can take the diagonal of fc2: it is left as it was.
+    untouched, _ = block.prepared_weight(site_named("fc2_in"), block.matrices())
+    assert torch.equal(untouched, golden.block.mlp.fc2.weight)
+
+
+def test_a_rotation_makes_weights_and_inputs_flatter(recorded):
+    golden = recorded("w4a4", 5)
+    block = LearnableBlock(
+        golden.block, BlockSpec(*golden.grids, "rotation"), generator=torch.Generator().manual_seed(0)
+    )
+    _, inputs = trace_block(golden.block, golden.x, golden.rotary)
+    before = inputs["fc2_in"]
+    after = block.matrices()["fc2_in"].apply(before)
+    torch.testing.assert_close(after.norm(dim=-1), before.norm(dim=-1))
+
+    def peak(x):
+        return (x.abs().amax(-1) / x.square().mean(-1).sqrt()).mean()
+
+    assert peak(after) < 0.8 * peak(before)
+
+
+@pytest.mark.parametrize("transforms, clipping", SPECS.values(), ids=SPECS)
+def test_quantized_inputs_are_what_the_linear_layers_multiply(recorded, transforms, clipping):
+    golden = recorded("w4a8", 2)
+    weights_alone = BlockSpec(Grid(16), Grid(16, per="token"), transforms, clipping)
+    block = random_learnable(golden.block, weights_alone)
+    inputs = block.quantized_inputs(golden.x, golden.rotary)
+    # In full precision a transform cancels: transformed input times transformed weight is the layer's own output.
+    _, plain = trace_block(golden.block, golden.x, golden.rotary)
+    for name, path in (("fc1_in", "mlp.fc1"), ("attn_out", "attn.proj"), ("fc2_in", "mlp.fc2")):
+        weight, bias = block.prepared_weight(site_named(name), block.matrices())
+        expected = golden.block.get_submodule(path)(plain[name]).flatten(0, 1)
+        torch.testing.assert_close(inputs[name][0] @ weight.T + bias, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_gptq_codes_come_nearer_to_the_layer_s_output_than_nearest_codes(recorded):
+    golden = recorded("w4a8", 5)
+    spec = BlockSpec(Grid(3), golden.grids[1], "rotation", "learned")
+    block = random_learnable(golden.block, spec)
+    inputs = block.quantized_inputs(golden.x, golden.rotary)
+    hessians = {name: x.transpose(1, 2) @ x for name, x in inputs.items()}
+    assert hessians["attn_in"].shape == (3, 32, 32)  # q, k and v each see their own clip
+    nearest, gptq = block.freeze(), block.freeze(hessians)
+    for site in ("attn_in", "fc1_in", "fc2_in"):
+        path = site_named(site).linear
+        weight, _ = block.prepared_weight(site_named(site), block.matrices())
+        parts = weight.chunk(len(inputs[site]))
+        off = []
+        for fixed in (nearest, gptq):
+            layer = fixed.get_submodule(path)
+            rounded = (layer.codes * layer.scale).chunk(len(inputs[site]))
+            off.append(sum(((x @ (a - b).T) ** 2).sum() for x, a, b in zip(inputs[site], parts, rounded, strict=True)))
+        assert off[1] < 0.9 * off[0]

@@ -6,6 +6,7 @@ import torch
 
 from fgq.affine import QuantizedBlock
 from fgq.calibrate import Quantization, Recipe, RecipeError, quantize, replace_with_empty_blocks
+from fgq.calibrate.block_loop import BlockProblem
 from fgq.data.scene import Scene
 from fgq.vggt import VGGT
 
@@ -68,7 +69,23 @@ def test_logged_losses_are_those_of_the_blocks_that_were_kept(model, calibrated)
             inputs = target
 
 
-@pytest.mark.parametrize("recipe", ["rtn", "flatquant", "fgq"])
+def test_with_quantized_inputs_a_block_makes_up_for_those_before_it(model, calibrated):
+    bits = dict(weight_bits=3, activation_bits=3, epochs=20)
+    apart, sequential = calibrated("flatquant", **bits), calibrated("flatquant", block_inputs="quantized", **bits)
+    images = torch.stack([scene.images for scene in make_scenes()])
+    with torch.no_grad():
+        targets = model.aggregator(images)
+        found = {name: small.aggregator(images) for name, small in (("apart", apart), ("sequential", sequential))}
+    # Logged losses are those of the model as it will run, block after block.
+    for log, output, target in zip(sequential.quantization.blocks, found["sequential"], targets, strict=True):
+        assert log.final_loss == pytest.approx((output - target).square().mean().item(), rel=1e-3)
+    # The first block has nothing before it.
+    assert apart.quantization.blocks[0].final_loss == sequential.quantization.blocks[0].final_loss
+    errors = {name: (outputs[-1] - targets[-1]).square().mean().item() for name, outputs in found.items()}
+    assert errors["sequential"] < errors["apart"]
+
+
+@pytest.mark.parametrize("recipe", ["rtn", "flatquant", "fgq", "smoothquant", "quarot", "gptq"])
 def test_sixteen_bits_predict_as_the_full_model(model, calibrated, recipe, relative_error):
     small = calibrated(recipe, weight_bits=16, activation_bits=16)
     images = make_scenes()[0].images
@@ -152,6 +169,25 @@ def test_a_loss_that_is_not_finite_falls_back_to_rounding_and_says_so(model):
         assert block.final_loss == pytest.approx(block.rtn_loss, rel=0.05)
 
 
+def test_after_one_bad_step_learning_goes_on_from_the_best_epoch_at_a_lower_rate(model, monkeypatch):
+    sound, calls, starts = BlockProblem.loss, [], []
+
+    def loss(self, block, batch):
+        calls.append(batch)
+        starts.append(block.weight_clips["fc1_in"].logits.detach().clone())
+        return sound(self, block, batch) * (float("nan") if len(calls) == 40 else 1)  # the last step of epoch 20
+
+    monkeypatch.setattr(BlockProblem, "loss", loss)
+    with pytest.warns(UserWarning, match="block F0: the loss diverged, so the learning rate was lowered to 0.0005"):
+        log = quantize(model, make_scenes(), "flatquant", **(QUICK | dict(epochs=20))).quantization.blocks
+    assert log[0].final_loss < log[0].initial_loss and log[0].kept_epoch >= 1
+    assert all(block.warning is None for block in log[1:])
+    assert len(calls) == 40 + 4 * 40
+    # The second attempt starts where an epoch of the first ended, not where it failed or began.
+    ends = starts[2:40:2]
+    assert any(torch.equal(starts[40], end) for end in ends) and not torch.equal(starts[40], starts[0])
+
+
 def test_learning_that_only_harms_keeps_the_start(model):
     with pytest.warns(UserWarning, match="learning raised the loss, so its start was kept"):
         changes = QUICK | dict(learning_rate=3.0, warmup_steps=0, epochs=1)
@@ -175,7 +211,7 @@ def test_a_quantized_model_is_not_quantized_again(model):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (dict(recipe="gptq"), "recipe 'gptq' is unknown"),
+        (dict(recipe="awq"), "recipe 'awq' is unknown"),
         (dict(recipe="flatquant", epoch=3), "no field epoch"),
         (dict(recipe="fgq"), "pass fisher="),
         (dict(recipe="flatquant", clips_per_step=5), "4 calibration scenes are too few for a step of 5 clips"),

@@ -14,6 +14,15 @@ def test_the_published_recipes_differ_only_where_the_papers_say():
     settings = {key: fgq[key] for key in ("epochs", "clips_per_step", "learning_rate", "clip_rate_factor")}
     assert settings == {"epochs": 15, "clips_per_step": 2, "learning_rate": 5e-3, "clip_rate_factor": 10}
     assert not RECIPES["rtn"].learns and RECIPES["fgq"].learns
+    for name, change in (
+        ("smoothquant", {"transforms": "diagonal"}),
+        ("quarot", {"transforms": "rotation"}),
+        ("gptq", {"rounding": "gptq"}),
+    ):
+        other = RECIPES[name].to_dict()
+        assert {key: other[key] for key in rtn if rtn[key] != other[key]} == {"name": name} | change
+        assert not RECIPES[name].learns
+    assert [name for name, recipe in RECIPES.items() if not recipe.needs_scenes] == ["rtn", "quarot"]
 
 
 def test_bits_and_fields_can_be_replaced_by_name_or_value():
@@ -39,9 +48,9 @@ def test_a_recipe_survives_json():
     "changes, message",
     [
         ({"epoch": 3}, "no field epoch: choose from name, weight_bits"),
-        ({"transforms": "rotation"}, "transforms 'rotation' is unknown: choose none or kronecker"),
+        ({"transforms": "turn"}, "transforms 'turn' is unknown: choose none or diagonal or rotation or kronecker"),
         ({"weighting": "hessian"}, "weighting 'hessian' is unknown"),
-        ({"block_inputs": "quantized"}, "block_inputs 'quantized' is unknown"),
+        ({"block_inputs": "noisy"}, "block_inputs 'noisy' is unknown"),
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
         ({"epochs": "3"}, "epochs must be of type int, not '3'"),
         ({"epochs": True}, "epochs must be of type int, not True"),
@@ -60,7 +69,7 @@ def test_what_cannot_be_followed_is_one_clear_line(changes, message):
 
 
 def test_an_unknown_recipe_names_the_known_ones():
-    with pytest.raises(RecipeError, match="'awq' is unknown: choose rtn, flatquant, fgq"):
+    with pytest.raises(RecipeError, match="'awq' is unknown: choose rtn, smoothquant, quarot, gptq, flatquant, fgq"):
         find_recipe("awq")
 
 

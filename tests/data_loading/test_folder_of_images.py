@@ -24,11 +24,19 @@ def test_images_come_in_the_order_of_their_names(tmp_path):
     torch.testing.assert_close(scene.images[:, 0, 8, 8], torch.tensor([0, 0.2, 1.0]))
 
 
-def test_images_of_several_shapes_share_the_lowest_height(tmp_path):
+def test_images_of_several_shapes_share_the_largest_height(tmp_path):
     write(tmp_path / "a.png", 40, 40)
     write(tmp_path / "b.png", 20, 40)
-    assert load(tmp_path)[0].images.shape == (2, 3, 8, 16)
-    assert load(tmp_path, size=(24, 16))[0].images.shape == (2, 3, 24, 16)
+    (scene,) = load(tmp_path)
+    assert scene.images.shape == (2, 3, 16, 16)
+    assert scene.valid.flatten(1).sum(1).tolist() == [16 * 16, 8 * 16]
+    (scene,) = load(tmp_path, size=(24, 16))
+    assert scene.images.shape == (2, 3, 24, 16) and scene.valid is None
+
+
+def test_one_image_is_a_scene_of_one_frame(tmp_path):
+    write(tmp_path / "a.png", 40, 40)
+    assert load(tmp_path / "a.png")[0].images.shape == (1, 3, 16, 16)
 
 
 def test_frames_are_spread_over_the_folder(tmp_path):
@@ -36,7 +44,7 @@ def test_frames_are_spread_over_the_folder(tmp_path):
         write(tmp_path / f"{level}.png", 16, 16, level)
     images = load(tmp_path, frames=3)[0].images
     assert (images[:, 0, 0, 0] * 255).round().tolist() == [0, 2, 4]
-    with pytest.raises(FgqError, match="7 frames asked for, but the folder holds 6 files"):
+    with pytest.raises(FgqError, match="7 frames asked for, but there are 6 pictures"):
         load(tmp_path, frames=7)
 
 
@@ -45,7 +53,7 @@ def test_files_that_are_no_images_are_named_all_at_once(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:40])
     (tmp_path / "empty.jpg").write_bytes(b"")
-    with pytest.raises(FgqError, match="3 of 4 files are not readable images .cut.png, empty.jpg, notes.txt."):
+    with pytest.raises(FgqError, match="3 of 4 files .*cut.png, notes.txt .no image.; empty.jpg .empty."):
         load(tmp_path)
 
 

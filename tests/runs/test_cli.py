@@ -105,3 +105,22 @@ def test_a_missing_extra_is_named(command, fresh_book, monkeypatch):
     status, _, lines = command("run", fresh_book.run_file)
     assert status == 2
     assert lines == ["fgq: jupytext is not installed: pip install -e '.[book]' brings what runs and books need"]
+
+
+def test_a_rendered_room_becomes_cameras_and_points(command, tmp_path):
+    assert command("render", tmp_path / "room", "--frames", 3, "--seed", 1)[0] == 0
+    status, out, _ = command(
+        "predict", tmp_path / "room", "--model", "vggt-tiny", "--out", tmp_path / "seen", "--keep", 0.2
+    )
+    assert status == 0 and "3 cameras and depth maps of 64 × 64 pixels" in out
+    assert (tmp_path / "seen" / "viewer.html").resolve().as_uri() in out
+    assert b"element vertex 2458\n" in (tmp_path / "seen" / "points.ply").read_bytes()  # a fifth of 3 × 64 × 64
+    status, _, lines = command("predict", tmp_path / "room", "--model", "vggt-tiny", "--out", tmp_path / "seen")
+    assert status == 2 and len(lines) == 1 and "is not empty" in lines[0]
+
+
+def test_bad_pictures_are_named_in_one_line(command, tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "notes.txt").write_text("hello")
+    status, _, lines = command("predict", tmp_path, "--model", "vggt-tiny", "--out", tmp_path / "seen")
+    assert status == 2 and len(lines) == 1 and "empty.jpg (empty); notes.txt (no image)" in lines[0]

@@ -1,0 +1,47 @@
+"""Rounding that knows the inputs: each column's error is made up for by the columns that are still free (GPTQ).
+
+Source: arXiv:2210.17323, with columns in their given order. A layer's output error is tr(ΔW H ΔWᵀ) with H = Σ x xᵀ, so
+rows are independent of each other and share H.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fgq.errors import FgqError
+from fgq.quant.grid import Grid, Range
+
+DAMPING = 0.01  # of the mean of H's diagonal, added to it, as in the paper
+
+
+def round_by_hessian(
+    weight: Float[Tensor, "out width"], hessian: Float[Tensor, "width width"], grid: Grid, damping: float = DAMPING
+) -> tuple[Tensor, Range, Tensor | None]:
+    """Codes, scale and zero point, as `Grid.encode` gives them; the scale is that of the whole row beforehand.
+
+    `hessian` is Σ x xᵀ over the layer's inputs. Raises FgqError when it is not finite or all zero.
+    """
+    if not torch.isfinite(hessian).all() or not hessian.any():
+        raise FgqError("GPTQ needs inputs that are finite and not all zero: check the calibration clips")
+    scale, zero = grid.find_scale(*grid.find_range(weight))
+    row_scale = scale[:, 0].double()
+    row_zero = torch.zeros_like(row_scale) if zero is None else zero[:, 0].double()
+    factor = free_column_factors(hessian.double(), damping)
+    wanted = weight.detach().double().clone()  # what each weight should be, given the columns already rounded
+    codes = torch.empty_like(wanted)
+    for j in range(wanted.shape[1]):
+        codes[:, j] = ((wanted[:, j] / row_scale).round() + row_zero).clamp(grid.lowest, grid.highest)
+        error = (wanted[:, j] - (codes[:, j] - row_zero) * row_scale) / factor[j, j]
+        wanted[:, j + 1 :] -= error[:, None] * factor[j, j + 1 :]
+    if zero is not None:
+        zero = (zero - grid.storage_offset).to(torch.int8)
+    return (codes - grid.storage_offset).to(torch.int8), scale, zero
+
+
+def free_column_factors(hessian: Float[Tensor, "width width"], damping: float) -> Float[Tensor, "width width"]:
+    """Upper Cholesky factor R of H^-1 = Rᵀ R: row j holds, up to 1/R_jj, the inverse over columns j, j + 1, …"""
+    diagonal = hessian.diagonal()
+    ridge = damping * diagonal.mean()
+    # A channel that is always zero has no say: its weight is rounded as it is.
+    damped = hessian + torch.diag(torch.where(diagonal == 0, diagonal.mean(), ridge))
+    return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
