@@ -2,33 +2,20 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fgq.data.about import About
+from fgq.data.loaded import LoadedScenes, UnreadableSequences
 from fgq.data.resize import Label, to_scene
 from fgq.data.sampling import FrameList, FrameListError, Rule, choose_sequences
-from fgq.data.scene import Scene, SceneError
+from fgq.data.scene import SceneError
 from fgq.data.sequence import Sequence, SequenceError, SequenceFailure, shown
 from fgq.errors import FgqError
 
 SEED = 42  # of the published protocols
-
-
-class LoadedScenes(list[Scene]):
-    """Scenes, with the frames that were asked for and the sequences that could not be read.
-
-    `frame_list.hash` belongs into every result; `len(scenes) + len(scenes.failures)` is the number asked for.
-    """
-
-    def __init__(self, scenes: Iterable[Scene], frame_list: FrameList, failures: list[SequenceFailure]):
-        super().__init__(scenes)
-        self.frame_list = frame_list
-        self.failures = failures
-
-
-class UnreadableSequences(UserWarning):
-    """Some sequences of a dataset could not be read; the scenes that were loaded are fewer than asked for."""
+NAMED = 5  # failures that one line names; all are in the result
 
 
 @dataclass(frozen=True)
@@ -50,30 +37,30 @@ class Selection:
                 scenes.append(to_scene(stored, label, size, patch_size))
             except (SequenceError, SceneError) as error:
                 failures.append(SequenceFailure(sequence.name, str(error)))
-        if failures:
-            told = (
-                f"{self.dataset.name}: {len(failures)} of {len(failures) + len(scenes)} sequences cannot be read, "
-                f"the first is {failures[0].sequence}: {failures[0].reason}"
-            )
-            if not scenes:
-                raise FgqError(told)
-            warnings.warn(told, UnreadableSequences, stacklevel=3)
+        tell(self.dataset.name, failures, len(scenes))
         return LoadedScenes(scenes, self.frame_list, failures)
 
 
+def tell(dataset: str, failures: list[SequenceFailure], read: int) -> None:
+    """Warns of the failures in one line, by path and with their number; raises FgqError when nothing was read."""
+    if not failures:
+        return
+    named = [f"{failure.sequence}: {failure.reason}" for failure in failures[:NAMED]]
+    more = [f"{len(failures) - NAMED} more"] if len(failures) > NAMED else []
+    number = f"{dataset}: {len(failures)} of {len(failures) + read} sequences cannot be read"
+    told = f"{number}, {'; '.join(named + more)}"
+    if not read:
+        raise FgqError(told)
+    warnings.warn(told, UnreadableSequences, stacklevel=5)
+
+
 @dataclass(frozen=True)
-class DiskDataset:
+class DiskDataset(About):
     """A dataset as people download it.
 
-    `rules` has every split and its published choice of frames; `find(root, split, **options)` gives the sequences, or
-    failures where not even their names can be told.
+    `find(root, split, **options)` gives the sequences, or failures where not even their names can be told.
     """
 
-    name: str
-    unit: str
-    needs: str  # archives and folders, one line
-    licence: str
-    rules: dict[str, Rule]
     find: Callable[..., list[Sequence | SequenceFailure]]
 
     def select(

@@ -7,9 +7,10 @@ the smaller one.
 
 import hashlib
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fgq.errors import FgqError
@@ -100,10 +101,9 @@ class FrameList:
     def num_frames(self) -> int:
         return sum(map(len, self.sequences.values()))
 
-    def part(self, start: int, stop: int) -> "FrameList":
-        """Sequences number `start` to before `stop`, for sets that do not fit into memory at once."""
-        kept = dict(list(self.sequences.items())[start:stop])
-        return FrameList(self.dataset, self.split, self.rule, self.seed, kept)
+    def only(self, names: Iterable[str]) -> "FrameList":
+        """Of these sequences alone."""
+        return replace(self, sequences={name: self.sequences[name] for name in names})
 
     def save(self, path: str | Path) -> None:
         """Writes JSON that git shows line by line, a sequence a line."""
@@ -121,7 +121,9 @@ class FrameList:
         )
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("{\n" + "".join(lines) + '  "sequences": {\n' + rows + "\n  }\n}\n", encoding="utf-8")
+        fresh = path.with_name(f"{path.name}.{os.getpid()}.new")  # a kill, or another worker, leaves a whole file
+        fresh.write_text("{\n" + "".join(lines) + '  "sequences": {\n' + rows + "\n  }\n}\n", encoding="utf-8")
+        os.replace(fresh, path)
 
     @classmethod
     def load(cls, path: str | Path) -> "FrameList":
