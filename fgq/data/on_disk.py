@@ -37,8 +37,17 @@ class Selection:
                 scenes.append(to_scene(stored, label, size, patch_size))
             except (SequenceError, SceneError) as error:
                 failures.append(SequenceFailure(sequence.name, str(error)))
+        failures = by_sequence(failures)
         tell(self.dataset.name, failures, len(scenes))
         return LoadedScenes(scenes, self.frame_list, failures)
+
+
+def by_sequence(failures: list[SequenceFailure]) -> list[SequenceFailure]:
+    """One failure a sequence, with all its reasons."""
+    reasons: dict[str, list[str]] = {}
+    for failure in failures:
+        reasons.setdefault(failure.sequence, []).append(failure.reason)
+    return [SequenceFailure(sequence, "; ".join(told)) for sequence, told in reasons.items()]
 
 
 def tell(dataset: str, failures: list[SequenceFailure], read: int) -> None:

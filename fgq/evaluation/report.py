@@ -13,12 +13,16 @@ from fgq.evaluation.intervals import mean_interval
 MODEL = ["recipe", "weight_bits", "activation_bits"]  # what one row of a summary is about
 COLUMNS = ["run", *MODEL, "seed", "dataset", "scene", "task", "metric", "value", "unit", "higher_is_better"]
 COLUMNS += ["valid_pixels", "seconds", "note"]
+FRAMES = "frame_list"
 TYPES = {"value": float, "seconds": float, "higher_is_better": bool, "run": str, "unit": str, "scene": str, "note": str}
+TYPES |= {FRAMES: str}
 
 
 @dataclass(frozen=True)
 class Report:
     """Results of one or several models; `frame` has the columns of `COLUMNS`. Raises FgqError when one is missing.
+
+    A further column frame_list, where there is one, is the hash of the frames that a result is of.
 
     A number of a set is the mean of its scenes' numbers, AUC included (each scene's own pairs first, then scenes).
     """
@@ -165,13 +169,19 @@ def check_same_seeds(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:
 
 
 def check_same_scenes(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:
-    """Raises FgqError when names differ, or pixels: the same clip at another size is another scene."""
+    """Raises FgqError when names, frames or pixels differ: the same clip at another size is another scene."""
     a, b = set(mine.scene), set(theirs.scene)
     if a != b:
         odd = sorted(a ^ b)[0]
         raise FgqError(
             f"the reports are of different scenes ({len(a - b)} only here, {len(b - a)} only in the reference, "
             f"such as {odd}): evaluate both on the same ones"
+        )
+    lists = sorted({hash for part in (mine, theirs) for hash in part.get(FRAMES, ()) if isinstance(hash, str) and hash})
+    if len(lists) > 1:
+        raise FgqError(
+            f"the reports are of different frames of the same scenes (frame lists {' and '.join(lists)}): evaluate "
+            "both with one frame_list="
         )
     pixels = pd.concat([mine, theirs]).groupby("scene").valid_pixels.unique()
     odd = pixels[pixels.map(len) > 1]
