@@ -29,9 +29,7 @@ from fgq.data.reading import list_names, read_image
 from fgq.data.sampling import FrameList, Rule
 from fgq.data.sequence import DepthMap, Frame, Sequence, SequenceError, SequenceFailure, check_frame, shown
 
-SCENES = (
-    "courtyard delivery_area electro facade kicker meadow office pipes playground relief relief_2 terrace terrains"
-)
+SCENES = "courtyard delivery_area electro facade kicker meadow office pipes playground relief relief_2 terrace terrains"
 
 
 def load(
@@ -53,9 +51,7 @@ def load(
     return DATASET.select(root, split, rule, count, seed, frame_list, scenes=scenes).read(size, patch_size)
 
 
-def find(
-    root: Path, split: str, scenes: tuple[str, ...] = tuple(SCENES.split())
-) -> list[Sequence | SequenceFailure]:
+def find(root: Path, split: str, scenes: tuple[str, ...] = tuple(SCENES.split())) -> list[Sequence | SequenceFailure]:
     found = []
     measured = any(os.path.isdir(root / name / "ground_truth_depth") for name in scenes)
     for name in scenes:

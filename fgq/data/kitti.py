@@ -43,7 +43,9 @@ DRIVES = (
     "2011_10_03_drive_0047_sync",
 )
 CAMERA = "image_02"  # the left colour camera
-SELECTED = re.compile(r"(\d{4}_\d\d_\d\d_drive_\d{4}_sync)_(image|groundtruth_depth)_(\d{10}_image_0[23])\.png", re.ASCII)
+SELECTED = re.compile(
+    r"(\d{4}_\d\d_\d\d_drive_\d{4}_sync)_(image|groundtruth_depth)_(\d{10}_image_0[23])\.png", re.ASCII
+)
 UNITS_A_METRE = 256
 
 

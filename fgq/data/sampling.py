@@ -39,7 +39,9 @@ class Rule:
         if self.kind not in RULES:
             raise FgqError(f"frames cannot be chosen by {self.kind!r}; choose one of {', '.join(RULES)}")
         if isinstance(self.amount, bool) or not isinstance(self.amount, int) or self.amount < 1:
-            raise FgqError(f"the number of frames or the step must be a whole number of at least 1, got {self.amount!r}")
+            raise FgqError(
+                f"the number of frames or the step must be a whole number of at least 1, got {self.amount!r}"
+            )
 
     def __str__(self) -> str:
         return RULES[self.kind].format(self.amount)
@@ -149,7 +151,9 @@ class FrameList:
         sequences = {name: tuple(frames) for name, frames in content["sequences"].items()}
         found = cls(content["dataset"], content["split"], content["rule"], content["seed"], sequences)
         if found.hash != content["hash"]:
-            raise FrameListError(f"{path}: its frames are not those that were frozen (the hash differs); restore the file")
+            raise FrameListError(
+                f"{path}: its frames are not those that were frozen (the hash differs); restore the file"
+            )
         return found
 
 
