@@ -10,12 +10,14 @@ CC BY-NC 4.0.
     ROOT/apple/110_13051_23361/depth_masks/frame000001.png            where that depth can be trusted
     ROOT/apple/110_13051_23361/masks/frame000001.png                  the object, soft
 
-Cameras are PyTorch3D's (x left, y up; a row vector is multiplied from the left) with normalised intrinsics. Lengths have
-no unit. The published image width is 512, which patches of 14 do not tile: 518 is the default here.
+Cameras are PyTorch3D's (x left, y up; a row vector is multiplied from the left) with normalised intrinsics. Lengths
+have no unit. Depth is unknown where it is 0 or not finite, or its mask is 0. The published image width is 512, which
+patches of 14 do not tile: 518 is the default here.
 
 Reizenstein et al., "Common Objects in 3D", ICCV 2021.
 """
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from fgq.data.sampling import FrameList, Rule
 from fgq.data.sequence import DepthMap, Frame, Sequence, SequenceError, SequenceFailure, check_frame, shown
 from fgq.errors import FgqError
 
+CATEGORY_PARTS = ("frame_annotations.jgz", "set_lists")
 REGIONS = ("frame", "object")
 OBJECT_THRESHOLD = 127  # of a soft mask of 8 bits: more object than background
 FARTHEST = 1e5  # a camera this far from the object is a failed reconstruction; there are some, in cars
@@ -68,9 +71,13 @@ def find(
 ) -> list[Sequence | SequenceFailure]:
     if region not in REGIONS:
         raise FgqError(f"co3d has no region {region!r}; choose one of {', '.join(REGIONS)}")
+    if categories is None:
+        categories = list_folders(root)
+        if not any(os.path.lexists(root / name / part) for name in categories for part in CATEGORY_PARTS):
+            raise SequenceError(f"{shown(root)}: no folder here is a category; co3d needs {DATASET.needs}")
     found = []
     cache = AnnotationCache(root)
-    for category in categories if categories is not None else list_folders(root):
+    for category in categories:
         path = root / category / "set_lists" / f"set_lists_{subset}.json"
         try:
             listed = read_set_list(path, split)

@@ -24,7 +24,16 @@ import numpy as np
 from fgq.data.cameras import INTEGER_CENTRES, homogeneous, shifted, upper_triangular
 from fgq.data.depth_files import check_depth, read_pfm
 from fgq.data.on_disk import DiskDataset, LoadedScenes
-from fgq.data.reading import existing, list_folders, list_names, read_image, read_mask, read_text, to_numbers
+from fgq.data.reading import (
+    existing,
+    list_folders,
+    list_names,
+    read_image,
+    read_mask,
+    read_text,
+    refuse_missing,
+    to_numbers,
+)
 from fgq.data.sampling import FrameList, Rule
 from fgq.data.sequence import DepthMap, Frame, Sequence, SequenceError, SequenceFailure, check_frame, shown
 
@@ -66,13 +75,10 @@ def find(root: Path, split: str, light: int = 3, views: int = VIEWS) -> list[Seq
 def list_views(root: Path, scan: str, light: int, views: int) -> list[str]:
     """Views 1, 2, … as text. Raises SequenceError when an image or camera of one is missing."""
     folder = root / "Rectified" / scan
-    images, cameras = set(list_names(folder)), set(list_names(root / "Cameras"))
-    for view in range(1, views + 1):
-        if image_name(view, light) not in images:
-            raise SequenceError(f"{shown(folder)}: {image_name(view, light)} is missing")
-        if camera_name(view) not in cameras:
-            raise SequenceError(f"{shown(root / 'Cameras')}: {camera_name(view)} is missing")
-    return [str(view) for view in range(1, views + 1)]
+    numbers = range(1, views + 1)
+    refuse_missing(folder, (image_name(view, light) for view in numbers), list_names(folder))
+    refuse_missing(root / "Cameras", (camera_name(view) for view in numbers), list_names(root / "Cameras"))
+    return [str(view) for view in numbers]
 
 
 def image_name(view: int, light: int) -> str:

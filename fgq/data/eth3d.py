@@ -1,7 +1,7 @@
 """ETH3D high-resolution multi-view, training scenes: photographs of indoor and outdoor places, laser-scanned depth.
 
-Download: of each scene SCENE_dslr_undistorted.7z (images, calibration), SCENE_dslr_jpg.7z (its calibration is needed for
-depth, its images are not), SCENE_dslr_depth.7z, eth3d.net. Licence: CC BY-NC-SA 4.0.
+Download: of each scene SCENE_dslr_undistorted.7z (images, calibration), SCENE_dslr_jpg.7z (its calibration is needed
+for depth, its images are not), SCENE_dslr_depth.7z, eth3d.net. Licence: CC BY-NC-SA 4.0.
 
     ROOT/courtyard/images/dslr_images_undistorted/DSC_0286.JPG
     ROOT/courtyard/dslr_calibration_undistorted/cameras.txt, images.txt      COLMAP text, PINHOLE, metres
@@ -9,8 +9,10 @@ depth, its images are not), SCENE_dslr_depth.7z, eth3d.net. Licence: CC BY-NC-SA
     ROOT/courtyard/ground_truth_depth/dslr_images/DSC_0286.JPG               no JPEG: raw little-endian float32, row by
                                                                              row; infinity is unknown
 
-The depth maps belong to the distorted photographs. Undistortion keeps the camera's axes and so its z-depth; the depth of
-an undistorted pixel is that of the distorted pixel on the same ray. If no scene has ground_truth_depth, they have cameras only.
+The depth maps belong to the distorted photographs. Undistortion keeps the camera's axes and so its z-depth; the depth
+of an undistorted pixel is that of the distorted pixel on the same ray. If no scene has ground_truth_depth, they have
+cameras only. COLMAP's poses are camera-from-world in OpenCV axes already, quaternions w x y z; pixels count from the
+image's corner.
 
 Schöps et al., "A Multi-View Stereo Benchmark with High-Resolution Images and Multi-Camera Videos", CVPR 2017.
 """

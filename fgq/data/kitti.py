@@ -31,7 +31,7 @@ import numpy as np
 from fgq.data.cameras import INTEGER_CENTRES, pinhole, shifted, upper_triangular
 from fgq.data.depth_files import read_png16
 from fgq.data.on_disk import DiskDataset, LoadedScenes
-from fgq.data.reading import existing, find_copies, list_names, read_image, read_numbers, read_text, to_numbers
+from fgq.data.reading import find_copies, list_names, read_image, read_numbers, read_text, refuse_missing, to_numbers
 from fgq.data.sampling import FrameList, Rule
 from fgq.data.sequence import DepthMap, Frame, Sequence, SequenceError, SequenceFailure, check_frame, shown
 
@@ -145,10 +145,10 @@ class Drive:
         numbers = sorted(int(name[:10]) for name in files if re.fullmatch(r"\d{10}\.png", name, re.ASCII))
         if not numbers or len(numbers) != len(files):
             raise SequenceError(f"{shown(self.truth)}: holds no depth maps such as 0000000005.png, or other files too")
-        for number in range(numbers[0], numbers[-1] + 1):
-            existing(self.truth / f"{number:010d}.png")
-            existing(self.image_path(f"{number:010d}"))
         images = self.image_path("").parent
+        for folder in (self.truth, images):
+            wanted = (f"{number:010d}.png" for number in range(numbers[0], numbers[-1] + 1))
+            refuse_missing(folder, wanted, list_names(folder))
         for folder in (self.truth, images):
             copies = find_copies(folder, [name for name in list_names(folder) if name.endswith(".png")])
             if copies:
@@ -162,7 +162,8 @@ class Drive:
         size, intrinsics = read_rectified(calibration)
         if image.size != size:
             raise SequenceError(
-                f"{shown(path)}: has {image.width} × {image.height} pixels, its calibration is for {size[0]} × {size[1]}"
+                f"{shown(path)}: has {image.width} × {image.height} pixels, "
+                f"its calibration is for {size[0]} × {size[1]}"
             )
         return check_frame(Frame(image, None, intrinsics, read_depth(self.truth / f"{frame}.png")), path)
 

@@ -33,7 +33,7 @@ class Selection:
         for sequence, frames in self.chosen:
             try:
                 stored = [sequence.read(frame) for frame in frames]
-                label = Label(sequence.name, self.dataset.name, self.dataset.unit)
+                label = Label(sequence.name, self.dataset.name, self.dataset.unit, frames)
                 scenes.append(to_scene(stored, label, size, patch_size))
             except (SequenceError, SceneError) as error:
                 failures.append(SequenceFailure(sequence.name, str(error)))
@@ -84,10 +84,18 @@ class DiskDataset(About):
     ) -> Selection:
         """Chooses `count` sequences (all for None) and frames of them by `rule` (the published one for None).
 
-        A `frame_list` chooses instead of rule, count and seed. Raises FgqError for a missing root, an unknown split, a
-        frame list of another dataset, and when nothing at all is found.
+        A `frame_list` chooses instead of split, rule, count and seed. Raises FgqError for a missing root, an unknown
+        split, a frame list of another dataset, and when nothing at all is found.
         """
         root = self.checked_root(root)
+        wanted = None
+        if frame_list is not None:
+            if any(value is not None for value in (rule, count, seed)):
+                raise FgqError(f"{self.name}: a frame list already says which frames: leave count, frames, seed away")
+            wanted = frame_list if isinstance(frame_list, FrameList) else FrameList.load(frame_list)
+            if wanted.dataset != self.name:
+                raise FrameListError(f"{named_list(frame_list)}: is of {wanted.dataset}, not of {self.name}")
+            split = wanted.split
         if split not in self.rules:
             raise FgqError(f"{self.name} has no split {split!r}; choose one of {', '.join(self.rules)}")
         found = self.find(root, split, **options)
@@ -100,10 +108,8 @@ class DiskDataset(About):
         ]
         if not sequences and not failures:
             raise FgqError(f"{shown(root)}: holds no sequence of {self.name}, split {split}; it needs {self.needs}")
-        if frame_list is not None:
-            if any(value is not None for value in (rule, count, seed)):
-                raise FgqError(f"{self.name}: a frame list already says which frames: leave count, frames, seed away")
-            return self.listed(sequences, failures, frame_list)
+        if wanted is not None:
+            return self.listed(sequences, failures, wanted, named_list(frame_list))
         rule, seed = rule or self.rules[split], SEED if seed is None else seed
         names = [(sequence.group, name) for name, sequence in sequences.items()]
         kept = choose_sequences(names, count, seed, self.name) if names else set()
@@ -117,16 +123,9 @@ class DiskDataset(About):
         return Selection(self, chosen, failures, FrameList(self.name, split, str(rule), seed, frames))
 
     def listed(
-        self,
-        sequences: dict[str, Sequence],
-        failures: list[SequenceFailure],
-        frame_list: str | Path | FrameList,
+        self, sequences: dict[str, Sequence], failures: list[SequenceFailure], wanted: FrameList, source: str
     ) -> Selection:
-        """The frames of a frame list. What found() could not read matters only where the list asks for it."""
-        source = "the frame list" if isinstance(frame_list, FrameList) else shown(frame_list)
-        wanted = frame_list if isinstance(frame_list, FrameList) else FrameList.load(frame_list)
-        if wanted.dataset != self.name:
-            raise FrameListError(f"{source}: is a frame list of {wanted.dataset}, not of {self.name}")
+        """The frames of a frame list. What find() could not read matters only where the list asks for it."""
         known = {failure.sequence: failure for failure in failures}
         chosen, failed = [], []
         for name, ids in wanted.sequences.items():
@@ -150,6 +149,10 @@ class DiskDataset(About):
         if not os.path.isdir(root):
             raise FgqError(f"{shown(root)}: no such folder; {self.name} needs {self.needs}")
         return root
+
+
+def named_list(frame_list: str | Path | FrameList) -> str:
+    return "the frame list" if isinstance(frame_list, FrameList) else f"the frame list {shown(frame_list)}"
 
 
 def is_text(name: str) -> bool:

@@ -3,6 +3,8 @@
 import hashlib
 import os
 from collections import defaultdict
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ from PIL import Image
 from fgq.data.sequence import SequenceError, shown
 
 IMAGE_MODES = ("RGB", "RGBA")  # a grey image in the place of a photograph is a mask or a depth map
+
+NAMED = 3  # missing files that a message names
 
 
 def list_names(folder: Path) -> list[str]:
@@ -31,6 +35,16 @@ def existing(path: Path) -> Path:
         state = "is no file" if os.path.lexists(path) else "no such file"
         raise SequenceError(f"{shown(path)}: {state}")
     return path
+
+
+def refuse_missing(folder: Path, wanted: Iterable[str], there: Iterable[str]) -> None:
+    """Raises SequenceError with the first of the wanted names that are not there; `wanted` may be endless."""
+    present = set(there)
+    missing = list(islice((name for name in wanted if name not in present), NAMED + 1))
+    if missing:
+        more = " and more" if len(missing) > NAMED else ""
+        verb = "is" if len(missing) == 1 else "are"
+        raise SequenceError(f"{shown(folder)}: {', '.join(missing[:NAMED])}{more} {verb} missing")
 
 
 def find_copies(folder: Path, names: list[str]) -> list[str]:

@@ -13,7 +13,6 @@ Lengths have no unit. Zhou et al., "Stereo Magnification", SIGGRAPH 2018.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +79,8 @@ class Clip:
                 continue
             if not (words[0].isascii() and words[0].isdigit()) or int(words[0]) <= last:
                 raise SequenceError(
-                    f"{shown(self.cameras)}: line {number} begins with {words[0][:20]!r}, not with a later time than before"
+                    f"{shown(self.cameras)}: line {number} begins with {words[0][:20]!r}, "
+                    "not with a later time than before"
                 )
             last = int(words[0])
             found[words[0]] = words
@@ -95,7 +95,8 @@ class Clip:
         missing = [time for time in times if not any(time + suffix in there for suffix in SUFFIXES)]
         if missing:
             raise SequenceError(
-                f"{shown(self.folder)}: {len(missing)} of {len(times)} listed frames are missing, the first is {missing[0]}"
+                f"{shown(self.folder)}: {len(missing)} of {len(times)} listed frames are missing, "
+                f"the first is {missing[0]}"
             )
         return times
 

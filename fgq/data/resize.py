@@ -1,6 +1,5 @@
 """Frames to the model's size: what is done to the pixels is done to intrinsics, depth, points and masks as well."""
 
-import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fgq.data.cameras import relative
+from fgq.data.consistency import inconsistencies, mark
 from fgq.data.images import Crop, crop_to_size, crop_to_width, to_tensor
 from fgq.data.scene import Scene
 from fgq.data.sequence import DepthMap, Frame, SequenceError
@@ -40,49 +40,26 @@ def crop_depth(depth: DepthMap, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
     return depth.sample(x, y)
 
 
-def refuse_copies(frames: list[Frame], name: str) -> None:
-    """Raises SequenceError when two frames share a measured depth map, or one picture has two cameras: a file was
-    copied over another, and nothing else would show it."""
-    for field, values in (("picture", [pixels(f) for f in frames]), ("depth map", [depths(f) for f in frames])):
-        seen: dict[bytes, int] = {}
-        for i, value in enumerate(values):
-            first = seen.setdefault(value, i) if value is not None else i
-            same_camera = field == "picture" and (
-                frames[i].extrinsics is None or np.abs(frames[i].extrinsics - frames[first].extrinsics).max() < 1e-4
-            )
-            if first != i and not same_camera:
-                raise SequenceError(f"{name}: its frames number {first + 1} and {i + 1} have the same {field}")
-
-
-def pixels(frame: Frame) -> bytes:
-    return hashlib.sha256(frame.image.tobytes()).digest()
-
-
-def depths(frame: Frame) -> bytes | None:
-    known = frame.depth is not None and frame.depth.valid.any()
-    return hashlib.sha256(frame.depth.values.tobytes()).digest() if known else None
-
-
 @dataclass(frozen=True)
 class Label:
-    """What a scene is called and measured in."""
+    """What a scene and its frames are called, and what it is measured in."""
 
     name: str
     dataset: str
     unit: str
+    frames: tuple[str, ...]
 
 
 def to_scene(frames: list[Frame], label: Label, size: int | tuple[int, int], patch_size: int) -> Scene:
     """Frames of one sequence as a Scene; the first frame's camera becomes the world, points come from depth.
 
-    What no frame has is None. Raises SequenceError when only some frames have it, SceneError for a value that is not
-    finite, FgqError for a size that the patches do not tile.
+    What no frame has is None. Raises SequenceError when only some frames have it or frames are copies, SceneError for a
+    value that is not finite, FgqError for a size that the patches do not tile.
     """
     crops = crops_of(frames, size, patch_size)
-    for field in ("extrinsics", "intrinsics", "depth"):
-        have = sum(getattr(frame, field) is not None for frame in frames)
-        if have not in (0, len(frames)):
-            raise SequenceError(f"{label.name}: only {have} of {len(frames)} frames have {field}")
+    marks = [mark(frame, name) for frame, name in zip(frames, label.frames, strict=True)]
+    if told := inconsistencies(marks):
+        raise SequenceError(f"{label.name}: {'; '.join(told)}")
     first = frames[0]
     truth: dict[str, Tensor] = {}
     if first.extrinsics is not None:
@@ -94,7 +71,6 @@ def to_scene(frames: list[Frame], label: Label, size: int | tuple[int, int], pat
         sampled = [crop_depth(frame.depth, crop) for frame, crop in zip(frames, crops, strict=True)]
         truth["depth"] = torch.from_numpy(np.stack([depth for depth, _ in sampled]))
         truth["valid"] = torch.from_numpy(np.stack([valid for _, valid in sampled]))
-    refuse_copies(frames, label.name)
     if len(truth) == 4:
         truth["points"] = unproject(truth["depth"], truth["extrinsics"], truth["intrinsics"])
     images = torch.stack([to_tensor(frame.image, crop) for frame, crop in zip(frames, crops, strict=True)])

@@ -25,7 +25,7 @@ import numpy as np
 from fgq.data.cameras import homogeneous, inverse, pinhole
 from fgq.data.depth_files import read_png16
 from fgq.data.on_disk import DiskDataset, LoadedScenes
-from fgq.data.reading import list_folders, list_names, read_image, read_numbers, read_text
+from fgq.data.reading import list_folders, list_names, read_image, read_numbers, read_text, refuse_missing
 from fgq.data.sampling import FrameList, Rule
 from fgq.data.sequence import DepthMap, Frame, Sequence, SequenceError, SequenceFailure, check_frame, shown
 from fgq.errors import FgqError
@@ -109,10 +109,7 @@ def list_frames(folder: Path, depth: str) -> list[str]:
     numbers = sorted(int(m[1]) for m in (re.fullmatch(r"frame-(\d{6})\..+", name, re.ASCII) for name in files) if m)
     last = numbers[-1] if numbers else 0
     suffixes = ("color.png", f"{DEPTH_FILES[depth][0]}.png", "pose.txt")
-    for number in range(last + 1):
-        for suffix in suffixes:
-            if f"frame-{number:06d}.{suffix}" not in files:
-                raise SequenceError(f"{shown(folder)}: frame-{number:06d}.{suffix} is missing")
+    refuse_missing(folder, (f"frame-{number:06d}.{suffix}" for number in range(last + 1) for suffix in suffixes), files)
     return [f"{number:06d}" for number in range(last + 1)]
 
 
@@ -122,7 +119,7 @@ def read_frame(folder: Path, depth: str, frame: str) -> Frame:
     image = read_image(paths["color.png"])
     if image.size != IMAGE_SIZE:
         raise SequenceError(
-            f"{shown(paths['color.png'])}: has {image.size[0]} × {image.size[1]} pixels, the calibration is for 640 × 480"
+            f"{shown(paths['color.png'])}: has {image.width} × {image.height} pixels, the calibration is for 640 × 480"
         )
     pose = read_numbers(paths["pose.txt"], (4, 4))
     codes = read_png16(paths[f"{suffix}.png"])

@@ -66,9 +66,10 @@ def evaluate(
     """Every metric of every scene, as a tidy `Report`; see `fgq.evaluation.metrics` for names and units.
 
     Accuracy is measured where a scene has the truth for it; a scene without gets a row with an empty value and a note,
-    and so does a sequence that `fgq.load_scenes` could not read: never a smaller denominator. With a `reference` (the full-precision model, or its `predict`ions of these scenes)
-    the deviations from it are measured too. `clouds` says how many points the nearest-neighbour measures look up
-    (FULL_CLOUDS is the published protocol, normals included), `run` is a free label for the rows.
+    and so does a sequence that `fgq.load_scenes` could not read: never a smaller denominator. With a `reference` (the
+    full-precision model, or its `predict`ions of these scenes) the deviations from it are measured too. `clouds` says
+    how many points the nearest-neighbour measures look up (FULL_CLOUDS is the published protocol, normals included),
+    `run` is a free label for the rows.
     Raises FgqError for no scenes, NaN predictions, references of other scenes.
     """
     started = time.perf_counter()

@@ -7,9 +7,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from fgq.errors import FgqError
+from fgq.runs.datasets import datasets, load_told
 from fgq.runs.failure import RunFailure
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(datasets, name="datasets")
 
 BOOK_PACKAGES = ("jupytext", "papermill", "nbformat", "nbclient")  # of the extra "book", not of the module itself
 
@@ -25,13 +27,14 @@ def scenes_of(dataset: str, usual: dict, given: dict):
     """Scenes with the options `given` (not None), and those of the command's `usual` ones that the dataset has."""
     import inspect
 
-    import fgq
-    from fgq.data import find_dataset
+    from fgq.data import about, find_dataset
 
     known = inspect.signature(find_dataset(dataset)).parameters
     options = {name: value for name, value in usual.items() if name in known}
+    if options.get("split") not in about(dataset).rules:  # a dataset without this split has one of its own
+        options.pop("split", None)
     options |= {name: value for name, value in given.items() if value is not None}
-    return fgq.load_scenes(dataset, **options)
+    return load_told(dataset, options)
 
 
 @app.command()
@@ -142,20 +145,25 @@ def evaluate(
     count: Count = None,
     frames: Frames = None,
     size: Size = None,
-    seed: Seed = 0,
+    seed: Annotated[int | None, typer.Option(help="seed of the scenes; the published one where not given")] = None,
     root: Root = None,
+    frame_list: Annotated[
+        Path | None, typer.Option(help="frames of an earlier evaluation, instead of a choice")
+    ] = None,
     reference: Annotated[str | None, typer.Option(help="full-precision model to measure the deviation from")] = None,
-    out: Annotated[Path | None, typer.Option(help="file of the report (.csv)")] = None,
+    out: Annotated[Path | None, typer.Option(help="file of the report (.csv); its frame list goes beside it")] = None,
 ) -> None:
-    """Measure pose, depth and points of a model (on 128 clips of 4 frames, unless told)."""
+    """Measure pose, depth and points of a model (on a dataset's published frames, or 128 rendered clips of 4)."""
     import fgq
 
-    usual = {"split": "test", "count": 128, "frames": 4, "seed": seed}
-    scenes = scenes_of(dataset, usual, {"split": split, "count": count, "frames": frames, "size": size, "root": root})
+    usual = {"split": "test", "count": 128, "frames": 4, "seed": 0} if dataset == "playroom" else {}
+    choice = {"split": split, "count": count, "frames": frames, "seed": seed, "frame_list": frame_list}
+    scenes = scenes_of(dataset, usual, choice | {"size": size, "root": root})
     full = fgq.load_model(reference) if reference else None
     report = fgq.evaluate(fgq.load_model(model), scenes, reference=full)
     if out:
         report.save(out)
+        scenes.frame_list.save(out.with_suffix(".frames.json"))
     typer.echo(report.summary().to_string(index=False))
 
 

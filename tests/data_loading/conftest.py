@@ -10,7 +10,7 @@ import fgq
 def same_as_room():
     """Asserts that a scene is the room that was written: pose 1e-5, images 8 bits, depth to its quantum.
 
-    `unit` is metres a unit of the scene; `quantum` a bound on depth's error, a number or [S, H, W], in the scene's unit.
+    `unit` is metres a unit of the scene; `quantum` a bound on depth's error, a number or [S, H, W], in that unit.
     """
 
     def check(scene, room, unit=1.0, quantum=1e-6, index=None, cameras=True):

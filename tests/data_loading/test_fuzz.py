@@ -43,8 +43,18 @@ def write_seven_scenes(root):
 
 
 CASES = [
-    Case("co3d", lambda root: co3d.write(root, {"ape": {"1_2_3": small(0)}, "car": {"4_5_6": small(1)}}), 150, {"frames": 3}),
-    Case("realestate10k", lambda root: realestate10k.write(root, {"00aa": small(0), "11bb": small(1)}), 110, {"frames": 3}),
+    Case(
+        "co3d",
+        lambda root: co3d.write(root, {"ape": {"1_2_3": small(0)}, "car": {"4_5_6": small(1)}}),
+        150,
+        {"frames": 3},
+    ),
+    Case(
+        "realestate10k",
+        lambda root: realestate10k.write(root, {"00aa": small(0), "11bb": small(1)}),
+        110,
+        {"frames": 3},
+    ),
     Case(
         "dtu",
         lambda root: dtu.write(root, {"scan1": small(3), "scan2": small(3)}),
@@ -60,8 +70,12 @@ CASES = [
         ("ground_truth_depth",),
     ),
     Case("kitti", lambda root: kitti.write_selection(root, small(0, 4)), 80),
-    Case("kitti", lambda root: kitti.write_video(root, dict(zip(DRIVES, (small(0), small(1)), strict=True))), 80,
-         {"split": "video", "drives": DRIVES}),
+    Case(
+        "kitti",
+        lambda root: kitti.write_video(root, dict(zip(DRIVES, (small(0), small(1)), strict=True))),
+        80,
+        {"split": "video", "drives": DRIVES},
+    ),
     Case("seven_scenes", write_seven_scenes, 70, {"scenes": ("chess", "fire"), "every": 1}),
 ]
 
@@ -112,7 +126,9 @@ def test_damage_is_told_or_changes_nothing(case, tmp_path):
         assert bool(scenes.failures) == bool(told), what
         partly, unharmed = partly + bool(scenes.failures), unharmed + (not scenes.failures)
         for scene in scenes:
-            assert_unchanged(scene, scenes.frame_list.sequences[scene.name], truth, intact.frame_list.sequences, case, root, what)
+            assert_unchanged(
+                scene, scenes.frame_list.sequences[scene.name], truth, intact.frame_list.sequences, case, root, what
+            )
     print(case.name, refused, partly, unharmed)
     assert refused + partly > case.trials / 3 and unharmed < case.trials / 2, (refused, partly, unharmed)
 
@@ -126,7 +142,9 @@ def assert_unchanged(scene, frames, truth, frames_before, case, root, what):
     assert (scene.extrinsics is None) == (before.extrinsics is None), what
     if before.extrinsics is not None:
         expected = relative([matrix.double().numpy() for matrix in before.extrinsics[index]])
-        torch.testing.assert_close(scene.extrinsics.double(), torch.from_numpy(expected), rtol=1e-5, atol=1e-5, msg=what)
+        torch.testing.assert_close(
+            scene.extrinsics.double(), torch.from_numpy(expected), rtol=1e-5, atol=1e-5, msg=what
+        )
     if scene.depth is None:
         gone = [name for name in case.optional if not any(path.is_dir() for path in root.rglob(name))]
         assert before.depth is None or gone, what

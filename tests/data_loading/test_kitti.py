@@ -53,7 +53,7 @@ def test_an_image_without_depth_or_the_reverse_is_told(tmp_path, room):
 def test_a_gap_or_an_image_of_another_day_is_told(tmp_path, room):
     kitti.write_video(tmp_path, {name: room for name in DRIVES})
     (tmp_path / "val" / DRIVES[0] / "proj_depth/groundtruth/image_02/0000000006.png").unlink()
-    with pytest.warns(UserWarning, match="image_02/0000000006.png: no such file"):
+    with pytest.warns(UserWarning, match="groundtruth/image_02: 0000000006.png is missing"):
         assert len(load(tmp_path, split="video", drives=DRIVES)) == 1
     path = tmp_path / "2011_09_28/calib_cam_to_cam.txt"
     path.write_text(path.read_text().replace("S_rect_02: 6", "S_rect_02: 7"))

@@ -74,7 +74,7 @@ def test_a_camera_file_that_ends_without_a_newline_is_complete_by_its_decimals(r
 def test_one_picture_of_two_cameras_is_a_copied_file(root):
     folder = root / "frames/test" / CLIPS[0]
     (folder / "50033367.png").write_bytes((folder / "50000000.png").read_bytes())
-    with pytest.warns(UserWarning, match="its frames number 1 and 2 have the same picture"):
+    with pytest.warns(UserWarning, match="its frames \\d+ and \\d+ have the same picture"):
         assert len(load(root)) == 1
 
 

@@ -24,7 +24,9 @@ def root(tmp_path, room):
 
 
 def load(root, **options):
-    return fgq.load_scenes("seven_scenes", root=root, **({"size": SIZE, "every": 1, "scenes": ("chess", "fire")} | options))
+    return fgq.load_scenes(
+        "seven_scenes", root=root, **({"size": SIZE, "every": 1, "scenes": ("chess", "fire")} | options)
+    )
 
 
 def test_what_was_written_comes_back(root, room, same_as_room):
@@ -42,7 +44,7 @@ def test_projected_depth_has_its_own_focal_length(tmp_path, same_as_room):
     seven_scenes.write(tmp_path, {"chess": {"seq-03": room}}, depth_suffix="depth.proj")
     (scene,) = load(tmp_path, depth="projected", scenes=("chess",))
     same_as_room(scene, room, quantum=0.5e-3 + 1e-6)
-    with pytest.raises(FgqError, match="frame-000000.depth.png is missing"):
+    with pytest.raises(FgqError, match="frame-000000.depth.png, frame-000001.depth.png are missing"):
         load(tmp_path, scenes=("chess",))
 
 
@@ -104,5 +106,5 @@ def test_split_files_must_fit_the_folders(root, name, text, told):
 def test_a_depth_map_copied_over_another_is_told(root):
     folder = root / "chess" / "seq-03"
     (folder / "frame-000002.depth.png").write_bytes((folder / "frame-000000.depth.png").read_bytes())
-    with pytest.warns(UserWarning, match="chess/seq-03: its frames number 1 and 3 have the same depth map"):
+    with pytest.warns(UserWarning, match="chess/seq-03: its frames 000000 and 000002 have the same depth map"):
         assert len(load(root)) == 1

@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+
 from writers.files import write_image
 from writers.room import Room
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+
 from writers.files import rows, write_image, write_text
 from writers.room import Room
 

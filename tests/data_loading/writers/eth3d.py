@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import fsolve
 from scipy.spatial.transform import Rotation
+
 from writers.files import write_image, write_text
 from writers.room import Room
 
