@@ -26,7 +26,8 @@ def list_names(folder: Path) -> list[str]:
 
 
 def list_folders(folder: Path) -> list[str]:
-    return [name for name in list_names(folder) if os.path.isdir(folder / name)]
+    """Sorted names of folders, and of links that lead nowhere: what they stood for must not vanish in silence."""
+    return [name for name in list_names(folder) if os.path.isdir(folder / name) or not os.path.exists(folder / name)]
 
 
 def existing(path: Path) -> Path:

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -115,3 +117,18 @@ def test_a_category_that_was_not_unpacked_is_told(root):
     (root / "zebra").mkdir()
     with pytest.warns(UserWarning, match="zebra/set_lists/set_lists_fewview_dev.json: no such file"):
         assert len(load(root)) == 3
+
+
+@pytest.mark.parametrize("target", ["car", "/nowhere/car"])
+def test_a_category_that_became_a_link_to_nothing_is_told(root, target):
+    shutil.rmtree(root / "car")
+    (root / "car").symlink_to(target)
+    with pytest.warns(UserWarning, match="1 of 3 sequences cannot be read, car: .*car/set_lists"):
+        assert len(load(root)) == 2
+
+
+def test_a_folder_without_any_category_is_refused_at_once(tmp_path):
+    for name in ("photos", "papers"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(FgqError, match="no folder here is a category; co3d needs the unpacked CO3Dv2 categories"):
+        load(tmp_path)
