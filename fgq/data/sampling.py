@@ -107,6 +107,11 @@ class FrameList:
         """Of these sequences alone."""
         return replace(self, sequences={name: self.sequences[name] for name in names})
 
+    def parts(self, size: int) -> list["FrameList"]:
+        """In parts of `size` sequences, to load one after another what does not fit into memory at once."""
+        names = list(self.sequences)
+        return [self.only(names[start : start + size]) for start in range(0, len(names), size)]
+
     def save(self, path: str | Path) -> None:
         """Writes JSON that git shows line by line, a sequence a line."""
         head = {

@@ -14,7 +14,7 @@ from fgq.evaluation.measure import Values, count_valid_pixels, measure
 from fgq.evaluation.metrics import METRICS
 from fgq.evaluation.points import FAST_CLOUDS, CloudProtocol
 from fgq.evaluation.report import Report
-from fgq.evaluation.unread import frames_hash, unread_rows
+from fgq.evaluation.unread import frames_hash, scene_frames_hash, unread_rows
 from fgq.vggt import TASK_OUTPUT, VGGT, Predictions
 
 
@@ -89,7 +89,8 @@ def evaluate(
                 values |= deviations(prediction, reference[index])
             except FgqError as error:
                 raise FgqError(f"scene {scene.name}: {error}") from error
-        rows += as_rows(values, scene, {**about, "seconds": seconds})
+        frames = scene_frames_hash(scenes, scene.name)
+        rows += as_rows(values, scene, {**about, "frames": frames, "seconds": seconds})
     return Report(pd.DataFrame(rows + unread_rows(rows, scenes)))
 
 

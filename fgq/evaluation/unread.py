@@ -13,13 +13,21 @@ def frames_hash(scenes: list[Scene]) -> str:
     return scenes.frame_list.hash[:HASH_DIGITS] if isinstance(scenes, LoadedScenes) else ""
 
 
+def scene_frames_hash(scenes: list[Scene], name: str) -> str:
+    """The same of one scene's frames alone: equal in two results exactly when they are of the same frames."""
+    if not isinstance(scenes, LoadedScenes) or name not in scenes.frame_list.sequences:
+        return ""
+    return scenes.frame_list.only([name]).hash[:HASH_DIGITS]
+
+
 def unread_rows(rows: list[dict], scenes: list[Scene]) -> list[dict]:
     """For every sequence that failed to load, each metric of `rows` with an empty value and the reason as its note."""
     if not isinstance(scenes, LoadedScenes):
         return []
     like = {row["metric"]: row for row in rows}
-    return [
-        {**row, "scene": failure.sequence, "value": math.nan, "valid_pixels": 0, "note": failure.reason}
-        for failure in scenes.failures
-        for row in like.values()
-    ]
+    found = []
+    for failure in scenes.failures:
+        frames = scene_frames_hash(scenes, failure.sequence)
+        empty = {"scene": failure.sequence, "value": math.nan, "valid_pixels": 0, "note": failure.reason}
+        found += [row | empty | {"frames": frames} for row in like.values()]
+    return found

@@ -6,7 +6,7 @@ import fgq
 from fgq.data import LoadedScenes, playroom
 from fgq.data.sequence import SequenceFailure
 from fgq.errors import FgqError
-from fgq.evaluation import Report
+from fgq.evaluation import Report, combine
 from fgq.evaluation.unread import HASH_DIGITS
 from fgq.vggt import VGGT, VGGTConfig
 
@@ -63,6 +63,17 @@ def test_other_frames_of_the_same_scenes_are_refused(model):
     named = {name: ("0", "1", "7") for name in scenes.frame_list.sequences}
     others = LoadedScenes(scenes, type(scenes.frame_list)("playroom", "test", "made", 0, named))
     first, second = (fgq.evaluate(model, given, progress=False) for given in (scenes, others))
-    with pytest.raises(FgqError, match="different frames of the same scenes"):
+    with pytest.raises(FgqError, match="different frames of playroom-test-0-00000"):
         first.compare(second)
     assert len(first.compare(first))
+
+
+def test_an_evaluation_in_parts_pairs_with_one_of_all(model):
+    scenes = playroom.load(count=5, frames=3, size=16)
+    names = [list(part.sequences) for part in scenes.frame_list.parts(2)]
+    assert list(map(len, names)) == [2, 2, 1] and sum(names, []) == [scene.name for scene in scenes]
+    parts = combine(fgq.evaluate(model, scenes[i : i + 2], progress=False) for i in (0, 2, 4))
+    whole = fgq.evaluate(model, scenes, progress=False)
+    assert parts.frame.frames.equals(whole.frame.frames) and parts.frame.frames.nunique() == 5
+    assert len(parts.frame.frame_list.unique()) == 3
+    assert parts.compare(whole).difference.abs().max() < 1e-3
