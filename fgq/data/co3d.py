@@ -57,7 +57,7 @@ def load(
     Depth is valid within the depth mask; region="object" also asks for the object's mask. Raises FgqError; sequences
     that cannot be read are in `.failures`.
     """
-    rule = Rule("random", frames) if frames else None
+    rule = None if frames is None else Rule("random", frames)
     options = {"subset": subset, "categories": categories, "region": region}
     return DATASET.select(root, split, rule, count, seed, frame_list, **options).read(size, patch_size)
 

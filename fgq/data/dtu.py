@@ -6,7 +6,8 @@ gives no other terms.
 
     ROOT/Rectified/scan1/rect_001_3_r5000.png        view 1 of 49, light 3 of 0 to 6
     ROOT/Cameras/00000000_cam.txt                    of view 1: "extrinsic", 4 × 4 camera-from-world in millimetres,
-                                                     "intrinsic", 3 × 3 in pixels, smallest depth and its step
+                                                     "intrinsic", 3 × 3 in pixels, smallest depth and its step;
+                                                     OpenCV axes, the first pixel's centre is (0, 0)
     ROOT/Depths_raw/scan1/depth_map_0000.pfm         of view 1: z-depth in millimetres, 0 is unknown
     ROOT/Depths_raw/scan1/depth_visual_0000.png      of view 1: above 10 where that depth can be trusted
 
@@ -36,6 +37,7 @@ from fgq.data.reading import (
 )
 from fgq.data.sampling import FrameList, Rule
 from fgq.data.sequence import DepthMap, Frame, Sequence, SequenceError, SequenceFailure, check_frame, shown
+from fgq.errors import FgqError
 
 TEST_SCANS = (1, 4, 9, 10, 11, 12, 13, 15, 23, 24, 29, 32, 33, 34, 48, 49, 62, 75, 77, 110, 114, 118)
 VIEWS = 49  # later scans have 64; the protocols use those that all have
@@ -59,12 +61,14 @@ def load(
     split="all" takes every scan on disk; `views` is how many each must have. Raises FgqError; scans that cannot be read
     are in `.failures`.
     """
-    rule = Rule("every", every) if every else None
+    rule = None if every is None else Rule("every", every)
     options = {"light": light, "views": views}
     return DATASET.select(root, split, rule, count, seed, frame_list, **options).read(size, patch_size)
 
 
 def find(root: Path, split: str, light: int = 3, views: int = VIEWS) -> list[Sequence | SequenceFailure]:
+    if isinstance(views, bool) or not isinstance(views, int) or views < 1:
+        raise FgqError(f"dtu: views must be a whole number of at least 1, got {views!r}")
     if split == "test":
         names = [f"scan{number}" for number in TEST_SCANS]
     else:

@@ -7,7 +7,7 @@ for depth, its images are not), SCENE_dslr_depth.7z, eth3d.net. Licence: CC BY-N
     ROOT/courtyard/dslr_calibration_undistorted/cameras.txt, images.txt      COLMAP text, PINHOLE, metres
     ROOT/courtyard/dslr_calibration_jpg/cameras.txt, images.txt              COLMAP text, THIN_PRISM_FISHEYE
     ROOT/courtyard/ground_truth_depth/dslr_images/DSC_0286.JPG               no JPEG: raw little-endian float32, row by
-                                                                             row; infinity is unknown
+                                                                             row; infinity and 0 are unknown
 
 The depth maps belong to the distorted photographs. Undistortion keeps the camera's axes and so its z-depth; the depth
 of an undistorted pixel is that of the distorted pixel on the same ray. If no scene has ground_truth_depth, they have
@@ -49,7 +49,7 @@ def load(
 
     Raises FgqError; scenes that cannot be read are in `.failures`.
     """
-    rule = Rule("every", every) if every else None
+    rule = None if every is None else Rule("every", every)
     return DATASET.select(root, split, rule, count, seed, frame_list, scenes=scenes).read(size, patch_size)
 
 

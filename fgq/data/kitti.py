@@ -64,7 +64,7 @@ def load(
 
     `frames` is the number of first frames of a drive. Raises FgqError; what cannot be read is in `.failures`.
     """
-    rule = Rule("first", frames) if frames else None
+    rule = None if frames is None else Rule("first", frames)
     return DATASET.select(root, split, rule, count, seed, frame_list, drives=drives).read(size, patch_size)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fgq.data.about import About
 from fgq.data.loaded import LoadedScenes, UnreadableSequences
-from fgq.data.resize import Label, to_scene
+from fgq.data.resize import Label, check_size, to_scene
 from fgq.data.sampling import FrameList, FrameListError, Rule, choose_sequences
 from fgq.data.scene import SceneError
 from fgq.data.sequence import Sequence, SequenceError, SequenceFailure, shown
@@ -29,6 +29,7 @@ class Selection:
 
     def read(self, size: int | tuple[int, int] = 518, patch_size: int = 14) -> LoadedScenes:
         """Reads all. Warns of sequences that failed (UnreadableSequences); raises FgqError when none is left."""
+        check_size(size, patch_size)
         scenes, failures = [], list(self.failures)
         for sequence, frames in self.chosen:
             try:
@@ -111,6 +112,8 @@ class DiskDataset(About):
         if wanted is not None:
             return self.listed(sequences, failures, wanted, named_list(frame_list))
         rule, seed = rule or self.rules[split], SEED if seed is None else seed
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise FgqError(f"{self.name}: seed must be a whole number, got {seed!r}")
         names = [(sequence.group, name) for name, sequence in sequences.items()]
         kept = choose_sequences(names, count, seed, self.name) if names else set()
         chosen = []

@@ -42,7 +42,7 @@ def load(
 
     Raises FgqError; clips that cannot be read are in `.failures`.
     """
-    rule = Rule("random", frames) if frames else None
+    rule = None if frames is None else Rule("random", frames)
     return DATASET.select(root, split, rule, count, seed, frame_list).read(size, patch_size)
 
 

@@ -8,10 +8,23 @@ from torch import Tensor
 
 from fgq.data.cameras import relative
 from fgq.data.consistency import inconsistencies, mark
-from fgq.data.images import Crop, crop_to_size, crop_to_width, to_tensor
+from fgq.data.images import Crop, check_target, crop_to_size, crop_to_width, to_tensor
 from fgq.data.scene import Scene
 from fgq.data.sequence import DepthMap, Frame, SequenceError
+from fgq.errors import FgqError
 from fgq.geometry import unproject
+
+
+def check_size(size: int | tuple[int, int], patch_size: int) -> None:
+    """Raises FgqError unless `size` is a width that the patches tile, or (height, width) in pixels."""
+    sides = size if isinstance(size, tuple | list) else (size, patch_size)
+    whole = all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in sides)
+    if not whole or len(sides) != 2:
+        raise FgqError(
+            f"size must be a number of pixels or (height, width), got {size!r} with patch_size {patch_size!r}"
+        )
+    if isinstance(size, int):
+        check_target(size, patch_size)
 
 
 def crops_of(frames: list[Frame], size: int | tuple[int, int], patch_size: int) -> list[Crop]:

@@ -47,7 +47,9 @@ class Rule:
         return RULES[self.kind].format(self.amount)
 
     def choose(self, frames: list[str], seed: int, dataset: str, sequence: str) -> tuple[str, ...]:
-        """The chosen ones of `frames`, in their order. Raises FgqError when there are too few."""
+        """The chosen ones of `frames`, in their order. Raises FgqError when there are none or too few."""
+        if not frames:
+            raise FgqError(f"{sequence}: holds no frame")
         if self.kind == "random":
             if len(frames) < self.amount:
                 raise FgqError(f"{sequence}: holds {len(frames)} frames, {self.amount} were asked for")

@@ -7,7 +7,7 @@ Download: the seven archives chess, fire, heads, office, pumpkin, redkitchen, st
     ROOT/chess/TestSplit.txt, TrainSplit.txt          a line "sequence3" means the folder seq-03
     ROOT/chess/seq-03/frame-000000.color.png          640 × 480
     ROOT/chess/seq-03/frame-000000.depth.png          16 bits, millimetres; 0 and 65535 are unknown
-    ROOT/chess/seq-03/frame-000000.pose.txt           4 × 4 world-from-camera, metres
+    ROOT/chess/seq-03/frame-000000.pose.txt           4 × 4 world-from-camera, metres; OpenCV axes
 
 The stored depth is that of the Kinect's depth camera (focal length 585), not registered to the colour image. Point-map
 protocols use depth projected into the colour image (focal length 525), which SimpleRecon's preprocessing writes as
@@ -53,7 +53,7 @@ def load(
 
     `depth` is "sensor" or "projected" (see above). Raises FgqError; sequences that cannot be read are in `.failures`.
     """
-    rule = Rule("every", every) if every else None
+    rule = None if every is None else Rule("every", every)
     return DATASET.select(root, split, rule, count, seed, frame_list, scenes=scenes, depth=depth).read(size, patch_size)
 
 
