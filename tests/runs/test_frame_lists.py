@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 import fgq
+from fgq.data.frozen import VARIABLE
 from fgq.data.sampling import FrameList
+from fgq.errors import FgqError
 
 LOAD = """import fgq
 scenes = fgq.load_scenes("realestate10k", root=root, frames=3, size=28)
@@ -53,6 +55,18 @@ def test_a_run_takes_the_same_frames_again_from_a_download_that_grew(fresh_book,
     fresh_book.execute(only="first", force=True)
     assert frame_lists(fresh_book) == kept
 
-    (clips / "frames" / "test" / "clip" / f"{expected.sequences['clip'][1]}.png").unlink()
-    with pytest.raises(fgq.errors.FgqError, match="chapter first.*realestate10k.*1 of 30 listed frames are missing"):
-        fresh_book.execute(only="first", force=True)
+
+def test_a_kept_frame_that_is_gone_is_told_instead_of_replaced(clips, tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "kept"))
+    kept = fgq.load_scenes("realestate10k", root=clips, frames=3, size=28).frame_list
+    (file,) = (tmp_path / "kept").iterdir()
+    text = file.read_text()
+    gone = int(kept.sequences["clip"][1])
+    for path in (clips / "frames").rglob("*.png"):
+        path.unlink()
+    write_clip(clips, [time for time in range(10, 40) if time != gone])
+    with pytest.raises(FgqError, match=f"the frame list {file}: clip has no frame {gone}"):
+        fgq.load_scenes("realestate10k", root=clips, frames=3, size=28)
+    assert file.read_text() == text
+    fgq.load_scenes("realestate10k", root=clips, frames=4, size=28)  # another request has a list of its own
+    assert len(list((tmp_path / "kept").iterdir())) == 2
