@@ -23,6 +23,7 @@ class Check:
     frames: int  # read without fault
     problems: list[SequenceFailure]
     frame_list: FrameList
+    published: int | None  # number of sequences in the published evaluations, if all were looked at
 
 
 def check_dataset(
@@ -45,7 +46,7 @@ def check_dataset(
     dataset = about(name)
     if name == "folder":
         found = find_dataset(name)(root=root, size=14).frame_list
-        return Check(name, found.split, 1, found.num_frames, [], found)
+        return Check(name, found.split, 1, found.num_frames, [], found, None)
     if not isinstance(dataset, DiskDataset):
         raise FgqError(f"{name} needs {dataset.needs}: there is nothing on disk to check")
     rule = Rule("all") if every_frame else None
@@ -59,7 +60,8 @@ def check_dataset(
         whole, found = check_sequence(sequence, frames)
         read, problems = read + whole, problems + found
     kept = selection.frame_list.only(name for name in selection.frame_list.sequences if is_meant(name, only))
-    return Check(name, kept.split, len(asked), read, problems, kept)
+    published = None if only or frame_list is not None else dataset.published.get(kept.split)
+    return Check(name, kept.split, len(asked), read, problems, kept, published)
 
 
 def is_meant(sequence: str, only: tuple[str, ...]) -> bool:

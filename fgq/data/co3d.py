@@ -157,5 +157,6 @@ DATASET = DiskDataset(
     needs="the unpacked CO3Dv2 categories, each with frame_annotations.jgz and set_lists",
     licence="CC BY-NC 4.0",
     rules={split: Rule("random", 10) for split in ("test", "val", "train")},
+    published={"test": 2506},
     find=find,
 )

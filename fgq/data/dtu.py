@@ -127,5 +127,6 @@ DATASET = DiskDataset(
     needs="Rectified (DTU's Rectified.zip), Cameras (MVSNet's training archive) and Depths_raw (Depths_raw.zip)",
     licence="none stated; cite Jensen et al. 2014",
     rules={"test": Rule("every", 5), "all": Rule("every", 5)},
+    published={"test": len(TEST_SCANS)},
     find=find,
 )

@@ -46,4 +46,5 @@ DATASET = About(
     needs="a folder of images, or a video; there is no ground truth",
     licence="the pictures' own",
     rules={"all": Rule("all")},
+    published={},
 )

@@ -188,5 +188,6 @@ DATASET = DiskDataset(
     needs="depth_selection (data_depth_selection.zip), or for videos val (data_depth_annotated.zip) and the raw drives",
     licence="CC BY-NC-SA 3.0",
     rules={"selection": Rule("all"), "video": Rule("first", 110)},
+    published={"video": len(DRIVES)},
     find=find,
 )

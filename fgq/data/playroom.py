@@ -164,4 +164,5 @@ DATASET = About(
     needs="nothing: it is rendered",
     licence="Apache-2.0, as fgq",
     rules={split: Rule("all") for split in ("test", "calibration", "validation", "train")},
+    published={},
 )

@@ -37,7 +37,8 @@ def check(
     found = check_dataset(name, root, split, frame_list, tuple(only or ()), every_frame)
     for problem in found.problems:
         typer.echo(f"{problem.sequence}: {problem.reason}", err=True)
-    about = f"{name}, split {found.split}: {found.sequences} sequences, {found.frames} frames can be read"
+    known = f" ({found.published} in published evaluations)" if found.published else ""
+    about = f"{name}, split {found.split}: sequences {found.sequences}{known}, frames read {found.frames}"
     if found.problems:
         broken = len({problem.sequence for problem in found.problems})
         raise FgqError(f"{about}, {len(found.problems)} problems in {broken} sequences: mend them, or download again")

@@ -56,9 +56,11 @@ def test_datasets_are_listed_with_what_they_need(command):
 def test_a_whole_download_passes(command, clips):
     status, out, lines = command("datasets", "check", "realestate10k", clips)
     assert status == 0
-    assert out.startswith(
-        "realestate10k, split test: 2 sequences, 20 frames can be read; nothing is wrong (frame list "
-    )
+    known = "(1719 in published evaluations)"
+    said = f"realestate10k, split test: sequences 2 {known}, frames read 20; nothing is wrong (frame list "
+    assert out.startswith(said)
+    status, out, _ = command("datasets", "check", "realestate10k", clips, "--only", "bb")
+    assert status == 0 and out.startswith("realestate10k, split test: sequences 1, frames read 10; nothing is wrong")
 
 
 def test_a_broken_download_tells_everything_and_status_2(command, clips):
@@ -70,8 +72,8 @@ def test_a_broken_download_tells_everything_and_status_2(command, clips):
     assert f"bb: {clips}/test/bb.txt: lists no frame" in told
     assert any(line.startswith(f"aa: {clips}/frames/test/aa/105.png: is no readable image") for line in told)
     assert told[-1] == (
-        "fgq: realestate10k, split test: 2 sequences, 11 frames can be read, 2 problems in 2 sequences: "
-        "mend them, or download again"
+        "fgq: realestate10k, split test: sequences 2 (1719 in published evaluations), frames read 11, "
+        "2 problems in 2 sequences: mend them, or download again"
     )
 
 
