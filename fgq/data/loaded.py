@@ -11,7 +11,8 @@ class LoadedScenes(list[Scene]):
     """Scenes, with the frames that were asked for and the sequences that could not be read.
 
     `frame_list.hash` belongs into every result; `len(scenes) + len(scenes.failures)` is the number asked for. A slice
-    keeps the frames of its scenes and no failures; other list operations give a plain list.
+    keeps the frames of its scenes and no failures: scenes[:] are those that could be read, as a smaller set of its own
+    hash. Other list operations give a plain list.
     """
 
     def __init__(self, scenes: Iterable[Scene], frame_list: FrameList, failures: Iterable[SequenceFailure] = ()):

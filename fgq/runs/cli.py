@@ -156,6 +156,7 @@ def evaluate(
     frame_list: Annotated[
         Path | None, typer.Option(help="frames of an earlier evaluation, instead of a choice")
     ] = None,
+    only_read: Annotated[bool, typer.Option(help="a smaller set, where sequences cannot be read")] = False,
     reference: Annotated[str | None, typer.Option(help="full-precision model to measure the deviation from")] = None,
     out: Annotated[Path | None, typer.Option(help="file of the report (.csv); its frame list goes beside it")] = None,
 ) -> None:
@@ -167,6 +168,7 @@ def evaluate(
     choice = {"split": split, "count": count, "frames": frames, "seed": seed, "frame_list": frame_list}
     measured = fgq.load_model(model)
     scenes = scenes_of(dataset, measured, usual, choice | {"size": size, "root": root})
+    scenes = scenes[:] if only_read else scenes
     full = fgq.load_model(reference) if reference else None
     report = fgq.evaluate(measured, scenes, reference=full)
     if out:

@@ -113,6 +113,21 @@ def test_an_evaluation_keeps_its_frames_and_takes_them_again(command, toy_model,
     assert status == 2 and "a frame list already says which frames" in lines[-1]
 
 
+def test_a_smaller_set_is_measured_when_asked_for(command, toy_model, clips, tmp_path):
+    toy_model.save(tmp_path / "toy")
+    (clips / "test/bb.txt").write_text("address\n")
+    arguments = ("--dataset", "realestate10k", "--root", clips, "--size", 16, "--frames", 3)
+    status, out, lines = command("evaluate", tmp_path / "toy", *arguments, "--out", tmp_path / "all.csv")
+    assert status == 0
+    failing = pd.read_csv(tmp_path / "all.csv")
+    status, out, lines = command(
+        "evaluate", tmp_path / "toy", *arguments, "--only-read", "--out", tmp_path / "read.csv"
+    )
+    assert status == 0 and any(line.startswith("fgq: not read: bb: ") for line in lines)
+    assert set(failing.scene) == {"aa", "bb"} and set(pd.read_csv(tmp_path / "read.csv").scene) == {"aa"}
+    assert list(FrameList.load(tmp_path / "read.frames.json").sequences) == ["aa"]
+
+
 def test_without_options_the_published_frames_are_taken(command, toy_model, clips, tmp_path):
     toy_model.save(tmp_path / "toy")
     out = tmp_path / "report.csv"
