@@ -6,10 +6,13 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
+from fgq.data.about import About
+from fgq.data.frozen import freeze, frozen_path, with_frozen_frames
+from fgq.data.loaded import LoadedScenes
 from fgq.data.scene import Scene, SceneError
 from fgq.errors import FgqError
 
-__all__ = ["Scene", "SceneError", "dataset_names", "find_dataset", "load_scenes"]
+__all__ = ["LoadedScenes", "Scene", "SceneError", "about", "dataset_names", "find_dataset", "load_scenes"]
 
 
 def dataset_names() -> list[str]:
@@ -17,13 +20,19 @@ def dataset_names() -> list[str]:
     return [found.name for found in iter_modules(__path__) if own_load(found.name)]
 
 
-def own_load(name: str) -> Callable[..., list[Scene]] | None:
+def about(name: str) -> About:
+    """What a dataset needs, its licence and its splits. Raises FgqError as `find_dataset`."""
+    find_dataset(name)
+    return import_module(f"{__name__}.{name}").DATASET
+
+
+def own_load(name: str) -> Callable[..., LoadedScenes] | None:
     module = import_module(f"{__name__}.{name}")
     load = getattr(module, "load", None)
     return load if getattr(load, "__module__", None) == module.__name__ else None
 
 
-def find_dataset(name: str) -> Callable[..., list[Scene]]:
+def find_dataset(name: str) -> Callable[..., LoadedScenes]:
     """A dataset's own `load`. Raises FgqError that lists the datasets when there is none of this name."""
     known = {found.name for found in iter_modules(__path__)}  # the others are imported only for the message
     load = own_load(name) if name in known else None
@@ -41,12 +50,14 @@ def load_scenes(
     root: str | Path | None = None,
     size: int | tuple[int, int] | None = None,
     **options,
-) -> list[Scene]:
+) -> LoadedScenes:
     """`count` scenes of `frames` frames of a dataset; what is not given is the dataset's own default.
 
     `split` is such as "train", "calibration" or "test"; `root` is the folder of a dataset on disk; `size` is in
     pixels, one number or (height, width); further options belong to the dataset (see its module's `load`).
-    Raises FgqError for an unknown dataset, an option that the dataset does not have, and counts below 1.
+    The result is a list with `frame_list`, the frames that were asked for, and `failures`: sequences that could not be
+    read do not stop the others; each is warned of (UnreadableSequences). Raises FgqError for an unknown dataset, an
+    option that the dataset does not have, counts below 1, and when nothing can be read.
     """
     load = find_dataset(name)
     for field, value in (("count", count), ("frames", frames)):
@@ -58,4 +69,10 @@ def load_scenes(
     unknown = [field for field in given if field not in known]
     if unknown:
         raise FgqError(f"{name} has no option {', '.join(unknown)}; it has {', '.join(known)}")
-    return load(**given)
+    kept = frozen_path(name, given)
+    if kept is None:
+        return load(**given)
+    reused = "frame_list" in known and "frame_list" not in given and kept.is_file()
+    scenes = load(**(with_frozen_frames(given, kept) if reused else given))
+    freeze(scenes, kept)
+    return scenes

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+from fgq.data.about import About
+from fgq.data.loaded import LoadedScenes
 from fgq.data.photos import find_sources, read_photos, spread
+from fgq.data.sampling import FrameList, Rule
 from fgq.data.scene import Scene
+from fgq.data.sequence import shown
 from fgq.data.video import RATE
 from fgq.errors import FgqError
 
@@ -15,7 +19,7 @@ def load(
     patch_size: int = 14,
     mode: str = "crop",
     rate: float = RATE,
-) -> list[Scene]:
+) -> LoadedScenes:
     """The images of folder `root` in the order of their names: one scene, images [S, 3, H, W] in [0, 1].
 
     `root` may also be one image or a video, of which `rate` frames a second are taken. `size`, `patch_size` and `mode`
@@ -30,5 +34,17 @@ def load(
         sources = spread(sources, frames)
     photos = read_photos(sources, size, patch_size, mode)
     covered = photos.covered()
-    name = Path(root).expanduser().resolve().name
-    return [Scene(name=name, images=photos.images, valid=None if covered.all() else covered, dataset="folder")]
+    name = shown(Path(root).expanduser().resolve().name)
+    scene = Scene(name=name, images=photos.images, valid=None if covered.all() else covered, dataset="folder")
+    rule = "all frames" if frames is None else f"{frames} frames at even steps"
+    return LoadedScenes([scene], FrameList("folder", "all", rule, 0, {name: tuple(map(shown, photos.names))}))
+
+
+DATASET = About(
+    name="folder",
+    unit="normalised",
+    needs="a folder of images, or a video; there is no ground truth",
+    licence="the pictures' own",
+    rules={"all": Rule("all")},
+    published={},
+)

@@ -7,7 +7,10 @@ rounding. A scene is a function of (split, seed, index); see `playroom_world` fo
 import torch
 from torch import Tensor
 
+from fgq.data.about import About
+from fgq.data.loaded import LoadedScenes
 from fgq.data.playroom_world import NUM_BOXES, NUM_OBJECTS, SPLITS, World, build_world, turned, uniform_rows
+from fgq.data.sampling import FrameList, Rule
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
 from fgq.geometry import invert_extrinsics, pixel_rays, relative_to_first, transform_points
@@ -28,7 +31,7 @@ FACE_TINT = 0.12  # how much the colour drifts from one edge of a face to the ot
 
 def load(
     split: str = "test", count: int = 1, frames: int = 4, seed: int = 0, size=64, motion: float = 1.0
-) -> list[Scene]:
+) -> LoadedScenes:
     """`count` scenes of `frames` frames; `size` is a side in pixels or (height, width). Raises FgqError."""
     if split not in SPLITS:
         raise FgqError(f"playroom has no split {split!r}; choose one of {', '.join(SPLITS)}")
@@ -47,7 +50,9 @@ def load(
                 **{field: value[0] for field, value in batch.items()},
             )
         )
-    return scenes
+    ids = tuple(f"{frame}" if motion == 1 else f"{frame} at motion {motion:g}" for frame in range(frames))
+    listed = {scene.name: ids for scene in scenes}
+    return LoadedScenes(scenes, FrameList("playroom", split, str(DATASET.rules[split]), seed, listed))
 
 
 def render_scenes(
@@ -151,3 +156,13 @@ def object_colour(world: World, position: Tensor, directions: Tensor, which: Ten
     normal = torch.where((index < NUM_BOXES)[..., None], turned(facing, -yaw), local)
     light = torch.nn.functional.normalize(torch.tensor(LIGHT, dtype=position.dtype, device=position.device), dim=0)
     return (base * (0.55 + 0.45 * (normal @ light).clamp(min=0))[..., None]).clamp(0, 1)
+
+
+DATASET = About(
+    name="playroom",
+    unit="metre",
+    needs="nothing: it is rendered",
+    licence="Apache-2.0, as fgq",
+    rules={split: Rule("all") for split in ("test", "calibration", "validation", "train")},
+    published={},
+)

@@ -14,6 +14,7 @@ from fgq.evaluation.measure import Values, count_valid_pixels, measure
 from fgq.evaluation.metrics import METRICS
 from fgq.evaluation.points import FAST_CLOUDS, CloudProtocol
 from fgq.evaluation.report import Report
+from fgq.evaluation.unread import frames_hash, scene_frames_hash, unread_rows
 from fgq.vggt import TASK_OUTPUT, VGGT, Predictions
 
 
@@ -65,9 +66,10 @@ def evaluate(
     """Every metric of every scene, as a tidy `Report`; see `fgq.evaluation.metrics` for names and units.
 
     Accuracy is measured where a scene has the truth for it; a scene without gets a row with an empty value and a note,
-    never a smaller denominator. With a `reference` (the full-precision model, or its `predict`ions of these scenes)
-    the deviations from it are measured too. `clouds` says how many points the nearest-neighbour measures look up
-    (FULL_CLOUDS is the published protocol, normals included), `run` is a free label for the rows.
+    and so does a sequence that `fgq.load_scenes` could not read: never a smaller denominator. With a `reference` (the
+    full-precision model, or its `predict`ions of these scenes) the deviations from it are measured too. `clouds` says
+    how many points the nearest-neighbour measures look up (FULL_CLOUDS is the published protocol, normals included),
+    `run` is a free label for the rows.
     Raises FgqError for no scenes, NaN predictions, references of other scenes.
     """
     started = time.perf_counter()
@@ -77,7 +79,7 @@ def evaluate(
         reference = predict(reference, scenes, batch_size, progress)
     if reference is not None:
         check_reference(reference, predictions, scenes)
-    about = {"run": run, **describe(model)}
+    about = {"run": run, **describe(model), "frame_list": frames_hash(scenes)}
     rows = []
     bar = tqdm(scenes, desc="measuring", unit="scene", disable=not progress, leave=False)
     for index, (scene, prediction) in enumerate(zip(bar, predictions, strict=True)):
@@ -87,8 +89,9 @@ def evaluate(
                 values |= deviations(prediction, reference[index])
             except FgqError as error:
                 raise FgqError(f"scene {scene.name}: {error}") from error
-        rows += as_rows(values, scene, {**about, "seconds": seconds})
-    return Report(pd.DataFrame(rows))
+        frames = scene_frames_hash(scenes, scene.name)
+        rows += as_rows(values, scene, {**about, "frames": frames, "seconds": seconds})
+    return Report(pd.DataFrame(rows + unread_rows(rows, scenes)))
 
 
 def as_rows(values: Values, scene: Scene, about: dict) -> list[dict]:

@@ -13,12 +13,16 @@ from fgq.evaluation.intervals import mean_interval
 MODEL = ["recipe", "weight_bits", "activation_bits"]  # what one row of a summary is about
 COLUMNS = ["run", *MODEL, "seed", "dataset", "scene", "task", "metric", "value", "unit", "higher_is_better"]
 COLUMNS += ["valid_pixels", "seconds", "note"]
+FRAMES = ["frame_list", "frames"]
 TYPES = {"value": float, "seconds": float, "higher_is_better": bool, "run": str, "unit": str, "scene": str, "note": str}
+TYPES |= dict.fromkeys(FRAMES, str)
 
 
 @dataclass(frozen=True)
 class Report:
     """Results of one or several models; `frame` has the columns of `COLUMNS`. Raises FgqError when one is missing.
+
+    Where there are further columns, frame_list is the hash of all frames of an evaluation, frames that of the scene's.
 
     A number of a set is the mean of its scenes' numbers, AUC included (each scene's own pairs first, then scenes).
     """
@@ -165,7 +169,7 @@ def check_same_seeds(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:
 
 
 def check_same_scenes(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:
-    """Raises FgqError when names differ, or pixels: the same clip at another size is another scene."""
+    """Raises FgqError when names, frames or pixels differ: the same clip at another size is another scene."""
     a, b = set(mine.scene), set(theirs.scene)
     if a != b:
         odd = sorted(a ^ b)[0]
@@ -173,7 +177,14 @@ def check_same_scenes(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:
             f"the reports are of different scenes ({len(a - b)} only here, {len(b - a)} only in the reference, "
             f"such as {odd}): evaluate both on the same ones"
         )
-    pixels = pd.concat([mine, theirs]).groupby("scene").valid_pixels.unique()
+    both = pd.concat([mine, theirs])
+    if "frames" in both:
+        known = both[both.frames.fillna("") != ""].groupby("scene").frames.nunique()
+        if (known > 1).any():
+            raise FgqError(
+                f"the reports are of different frames of {known.idxmax()}: evaluate both with one frame_list="
+            )
+    pixels = both.groupby("scene").valid_pixels.unique()
     odd = pixels[pixels.map(len) > 1]
     if len(odd):
         raise FgqError(

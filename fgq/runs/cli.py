@@ -7,9 +7,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from fgq.errors import FgqError
+from fgq.runs.datasets import datasets, load_told
 from fgq.runs.failure import RunFailure
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(datasets, name="datasets")
 
 BOOK_PACKAGES = ("jupytext", "papermill", "nbformat", "nbclient")  # of the extra "book", not of the module itself
 
@@ -21,17 +23,23 @@ Root = Annotated[Path | None, typer.Option(help="folder of a dataset on disk")]
 Seed = Annotated[int, typer.Option(help="seed of the scenes and of whatever is random")]
 
 
-def scenes_of(dataset: str, usual: dict, given: dict):
-    """Scenes with the options `given` (not None), and those of the command's `usual` ones that the dataset has."""
+def scenes_of(dataset: str, model, usual: dict, given: dict):
+    """Scenes with the options `given` (not None), and those of the command's `usual` ones that the dataset has.
+
+    Pictures from disk are brought to the model's size and patches unless told.
+    """
     import inspect
 
-    import fgq
-    from fgq.data import find_dataset
+    from fgq.data import about, find_dataset
 
     known = inspect.signature(find_dataset(dataset)).parameters
+    if "patch_size" in known:
+        usual = usual | {"size": model.config.img_size, "patch_size": model.config.patch_size}
     options = {name: value for name, value in usual.items() if name in known}
+    if options.get("split") not in about(dataset).rules:  # a dataset without this split has one of its own
+        options.pop("split", None)
     options |= {name: value for name, value in given.items() if value is not None}
-    return fgq.load_scenes(dataset, **options)
+    return load_told(dataset, options)
 
 
 @app.command()
@@ -142,8 +150,9 @@ def fisher(
     import fgq
 
     usual = {"split": "calibration", "count": 32, "frames": 4, "seed": seed}
-    scenes = scenes_of(dataset, usual, {"count": count, "frames": frames, "size": size, "root": root})
-    fgq.estimate_fisher(fgq.load_model(model), scenes, estimator=estimator, seed=seed).save(out)
+    full = fgq.load_model(model)
+    scenes = scenes_of(dataset, full, usual, {"count": count, "frames": frames, "size": size, "root": root})
+    fgq.estimate_fisher(full, scenes, estimator=estimator, seed=seed).save(out)
     typer.echo(f"Fisher table of {len(scenes)} clips: {out}")
 
 
@@ -171,7 +180,7 @@ def quantize(
     plan = find_recipe(recipe, weight_bits, activation_bits, {"epochs": epochs})
     full = fgq.load_model(model)
     usual = {"split": "calibration", "count": 64, "frames": 4, "seed": seed}
-    scenes = scenes_of(dataset, usual, {"count": count, "frames": frames, "size": size, "root": root})
+    scenes = scenes_of(dataset, full, usual, {"count": count, "frames": frames, "size": size, "root": root})
     table = None
     if plan.weighting == "fisher":
         table = FisherTable.load(fisher) if fisher else fgq.estimate_fisher(full, scenes, seed=seed)
@@ -187,20 +196,29 @@ def evaluate(
     count: Count = None,
     frames: Frames = None,
     size: Size = None,
-    seed: Seed = 0,
+    seed: Annotated[int | None, typer.Option(help="seed of the scenes; the published one where not given")] = None,
     root: Root = None,
+    frame_list: Annotated[
+        Path | None, typer.Option(help="frames of an earlier evaluation, instead of a choice")
+    ] = None,
+    only_read: Annotated[bool, typer.Option(help="a smaller set, where sequences cannot be read")] = False,
     reference: Annotated[str | None, typer.Option(help="full-precision model to measure the deviation from")] = None,
-    out: Annotated[Path | None, typer.Option(help="file of the report (.csv)")] = None,
+    out: Annotated[Path | None, typer.Option(help="file of the report (.csv); its frame list goes beside it")] = None,
 ) -> None:
-    """Measure pose, depth and points of a model (on 128 clips of 4 frames, unless told)."""
+    """Measure pose, depth and points of a model (on a dataset's published frames, or 128 rendered clips of 4)."""
     import fgq
+    from fgq.data.frozen import freeze
 
-    usual = {"split": "test", "count": 128, "frames": 4, "seed": seed}
-    scenes = scenes_of(dataset, usual, {"split": split, "count": count, "frames": frames, "size": size, "root": root})
+    usual = {"split": "test", "count": 128, "frames": 4, "seed": 0} if dataset == "playroom" else {}
+    choice = {"split": split, "count": count, "frames": frames, "seed": seed, "frame_list": frame_list}
+    measured = fgq.load_model(model)
+    scenes = scenes_of(dataset, measured, usual, choice | {"size": size, "root": root})
+    scenes = scenes[:] if only_read else scenes
     full = fgq.load_model(reference) if reference else None
-    report = fgq.evaluate(fgq.load_model(model), scenes, reference=full)
+    report = fgq.evaluate(measured, scenes, reference=full)
     if out:
         report.save(out)
+        freeze(scenes, out.with_suffix(".frames.json"))
     typer.echo(report.summary().to_string(index=False))
 
 

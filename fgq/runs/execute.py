@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fgq.data.frozen import VARIABLE, frozen_hashes, now
 from fgq.errors import FgqError
 from fgq.runs.folder import RunFolder
 from fgq.runs.kernel import PeakMemory, this_interpreter
@@ -93,8 +94,8 @@ def execute_step(run: RunFile, step: Step, folder: RunFolder, key: str, label: s
     name = step.chapter.name
     provide(run, step, folder)
     before = folder.begin(name)
-    started = time.perf_counter()
-    with this_interpreter(), PeakMemory() as memory:
+    started, loaded_since = time.perf_counter(), now()
+    with this_interpreter({VARIABLE: str(folder.frames)}), PeakMemory() as memory:
         imported = execute_notebook(
             step.chapter, step.parameters, folder.partial(name), folder.artefacts, label, cell_seconds
         )
@@ -111,6 +112,7 @@ def execute_step(run: RunFile, step: Step, folder: RunFolder, key: str, label: s
         "key": key,
         "seconds": round(seconds, 1),
         "peak_memory_bytes": memory.peak,
+        "frame_lists": frozen_hashes(folder.frames, loaded_since),
         "artefacts": artefacts,
     }
     write_json(folder.record(name), record)

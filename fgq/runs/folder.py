@@ -18,6 +18,8 @@ ENDS = 1 << 20  # bytes at either end of a file that its fingerprint looks at
 class RunFolder:
     """artefacts/ is the chapters' working directory, notebooks/ what was executed, provenance/ one JSON a chapter.
 
+    frames/ has the frame list of everything that chapters loaded, which later attempts and chapters reuse.
+
     unfinished/ holds the partial notebook of a chapter that failed. A folder artefacts/NAME belongs to the chapter of
     that name as its own store: it is left alone when the chapter runs again, with whatever parameters.
     """
@@ -30,6 +32,10 @@ class RunFolder:
 
     def notebook(self, chapter: str) -> Path:
         return self.root / "notebooks" / f"{chapter}.ipynb"
+
+    @property
+    def frames(self) -> Path:
+        return self.root / "frames"
 
     def record(self, chapter: str) -> Path:
         return self.root / "provenance" / f"{chapter}.json"

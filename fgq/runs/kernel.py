@@ -16,14 +16,18 @@ SAMPLE_SECONDS = 0.1  # between two looks at the kernel's memory
 
 
 @contextmanager
-def this_interpreter() -> Iterator[None]:
-    """Inside, the kernel "python3" is this interpreter, whatever kernels and startup files the user has."""
+def this_interpreter(variables: dict[str, str]) -> Iterator[None]:
+    """Inside, the kernel "python3" is this interpreter, whatever kernels and startup files the user has.
+
+    Its environment has these `variables` besides those of this process.
+    """
     with TemporaryDirectory(prefix="fgq-kernel-") as folder:
         spec = Path(folder, "kernels", KERNEL, "kernel.json")
         spec.parent.mkdir(parents=True)
         command = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         about = {"argv": command, "display_name": "Python 3", "language": "python"}
-        spec.write_text(json.dumps(about | {"env": {"IPYTHONDIR": str(Path(folder, "ipython"))}}), encoding="utf-8")
+        environment = {"IPYTHONDIR": str(Path(folder, "ipython"))} | variables
+        spec.write_text(json.dumps(about | {"env": environment}), encoding="utf-8")
         before = os.environ.get("JUPYTER_PATH")
         os.environ["JUPYTER_PATH"] = os.pathsep.join([folder, *([before] if before else [])])
         try:

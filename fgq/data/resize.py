@@ -1,0 +1,90 @@
+"""Frames to the model's size: what is done to the pixels is done to intrinsics, depth, points and masks as well."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fgq.data.cameras import relative
+from fgq.data.consistency import inconsistencies, mark
+from fgq.data.images import Crop, check_target, crop_to_size, crop_to_width, to_tensor
+from fgq.data.scene import Scene
+from fgq.data.sequence import DepthMap, Frame, SequenceError
+from fgq.errors import FgqError
+from fgq.geometry import unproject
+
+
+def check_size(size: int | tuple[int, int], patch_size: int) -> None:
+    """Raises FgqError unless `size` is a width that the patches tile, or (height, width) in pixels."""
+    sides = size if isinstance(size, tuple | list) else (size, patch_size)
+    whole = all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in sides)
+    if not whole or len(sides) != 2:
+        raise FgqError(
+            f"size must be a number of pixels or (height, width), got {size!r} with patch_size {patch_size!r}"
+        )
+    if isinstance(size, int):
+        check_target(size, patch_size)
+
+
+def crops_of(frames: list[Frame], size: int | tuple[int, int], patch_size: int) -> list[Crop]:
+    """One crop a frame, all with the same window: the smallest height where frames differ; see `fgq.data.images`."""
+    if not isinstance(size, int):
+        return [crop_to_size(frame.image.height, frame.image.width, tuple(size)) for frame in frames]
+    crops = [crop_to_width(frame.image.height, frame.image.width, size, patch_size) for frame in frames]
+    lowest = min(crop.window[0] for crop in crops)
+    return [replace(crop, window=(lowest, size)) for crop in crops]
+
+
+def crop_intrinsics(intrinsics: np.ndarray, crop: Crop) -> np.ndarray:
+    """Intrinsics [3, 3] of the cropped image; a file's point (x, y) lands at (x sx − left, y sy − top)."""
+    along_y, along_x = crop.scale
+    move = np.array([[along_x, 0, -crop.left], [0, along_y, -crop.top], [0, 0, 1]])
+    return move @ intrinsics
+
+
+def crop_depth(depth: DepthMap, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
+    """Depth and validity, [H, W], at the centres of the cropped image's pixels."""
+    height, width = crop.window
+    along_y, along_x = crop.scale
+    y, x = np.meshgrid(
+        (np.arange(height) + 0.5 + crop.top) / along_y, (np.arange(width) + 0.5 + crop.left) / along_x, indexing="ij"
+    )
+    return depth.sample(x, y)
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a scene and its frames are called, and what it is measured in."""
+
+    name: str
+    dataset: str
+    unit: str
+    frames: tuple[str, ...]
+
+
+def to_scene(frames: list[Frame], label: Label, size: int | tuple[int, int], patch_size: int) -> Scene:
+    """Frames of one sequence as a Scene; the first frame's camera becomes the world, points come from depth.
+
+    What no frame has is None. Raises SequenceError when only some frames have it or frames are copies, SceneError for a
+    value that is not finite, FgqError for a size that the patches do not tile.
+    """
+    crops = crops_of(frames, size, patch_size)
+    marks = [mark(frame, name) for frame, name in zip(frames, label.frames, strict=True)]
+    if told := inconsistencies(marks):
+        raise SequenceError(f"{label.name}: {'; '.join(told)}")
+    first = frames[0]
+    truth: dict[str, Tensor] = {}
+    if first.extrinsics is not None:
+        truth["extrinsics"] = torch.from_numpy(relative([frame.extrinsics for frame in frames])).float()
+    if first.intrinsics is not None:
+        changed = [crop_intrinsics(frame.intrinsics, crop) for frame, crop in zip(frames, crops, strict=True)]
+        truth["intrinsics"] = torch.from_numpy(np.stack(changed)).float()
+    if first.depth is not None:
+        sampled = [crop_depth(frame.depth, crop) for frame, crop in zip(frames, crops, strict=True)]
+        truth["depth"] = torch.from_numpy(np.stack([depth for depth, _ in sampled]))
+        truth["valid"] = torch.from_numpy(np.stack([valid for _, valid in sampled]))
+    if len(truth) == 4:
+        truth["points"] = unproject(truth["depth"], truth["extrinsics"], truth["intrinsics"])
+    images = torch.stack([to_tensor(frame.image, crop) for frame, crop in zip(frames, crops, strict=True)])
+    return Scene(name=label.name, images=images, unit=label.unit, dataset=label.dataset, **truth)

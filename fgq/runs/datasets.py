@@ -1,0 +1,58 @@
+"""The commands `fgq datasets` and `fgq datasets check`, and the scenes that the other commands load."""
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fgq.errors import FgqError
+
+datasets = typer.Typer(add_completion=False)
+
+
+@datasets.callback(invoke_without_command=True)
+def show(context: typer.Context) -> None:
+    """Datasets, what each needs on disk, and its published frames; `check` verifies a download."""
+    if context.invoked_subcommand is not None:
+        return
+    from fgq.data.check import listing
+
+    for name, splits, needs, licence in listing():
+        typer.echo(f"{name}\n  needs    {needs}\n  splits   {splits}\n  licence  {licence}")
+
+
+@datasets.command()
+def check(
+    name: str,
+    root: Path,
+    split: Annotated[str | None, typer.Option(help="the dataset's usual one where not given")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="sequence, scene or category; may be given again")] = None,
+    frame_list: Annotated[Path | None, typer.Option(help="look at the frames of this list")] = None,
+    every_frame: Annotated[bool, typer.Option(help="all frames, not only the published choice")] = False,
+) -> None:
+    """Read what an evaluation would read of a download, and say all that is wrong with it."""
+    from fgq.data.check import check_dataset
+
+    found = check_dataset(name, root, split, frame_list, tuple(only or ()), every_frame)
+    for problem in found.problems:
+        typer.echo(f"{problem.sequence}: {problem.reason}", err=True)
+    known = f" ({found.published} in published evaluations)" if found.published else ""
+    about = f"{name}, split {found.split}: sequences {found.sequences}{known}, frames read {found.frames}"
+    if found.problems:
+        broken = len({problem.sequence for problem in found.problems})
+        raise FgqError(f"{about}, {len(found.problems)} problems in {broken} sequences: mend them, or download again")
+    typer.echo(f"{about}; nothing is wrong (frame list {found.frame_list.hash[:16]})")
+
+
+def load_told(dataset: str, options: dict):
+    """Scenes of a dataset; each sequence that cannot be read becomes a line on the error stream."""
+    import fgq
+    from fgq.data.loaded import UnreadableSequences
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnreadableSequences)
+        scenes = fgq.load_scenes(dataset, **options)
+    for failure in scenes.failures:
+        typer.echo(f"fgq: not read: {failure.sequence}: {failure.reason}", err=True)
+    return scenes
