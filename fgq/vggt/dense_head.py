@@ -116,8 +116,8 @@ class DenseHead(nn.Module):
     def forward(self, levels: list[Tensor], rows: int, columns: int) -> tuple[Tensor, Tensor]:
         """Raw values [frames, H, W, out_channels - 1] and confidence [frames, H, W] = 1 + exp(raw) > 1.
 
-        `levels` are patch tokens [frames, rows * columns, 2C] of four layers, read in the head's own precision; the answer
-        is float32.
+        `levels` are patch tokens [frames, rows * columns, 2C] of four layers, read in the head's own precision; the
+        answer is float32.
         """
         levels = [tokens.to(self.norm.weight.dtype) for tokens in levels]
         features = self.fuse(levels, rows, columns)

@@ -1,11 +1,13 @@
 """VGGT: images of a scene to cameras, depth and point maps (arXiv:2503.11651)."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.amp import is_autocast_available
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
@@ -105,7 +107,8 @@ class VGGT(PreTrainedModel):
         batch, frames = images.shape[:2]
         outputs = enumerate(self.aggregator.outputs(images))
         kept = {index: tokens for index, tokens in outputs if return_tokens or index in self.blocks_read}
-        with torch.autocast(images.device.type, enabled=False):
+        device = images.device.type
+        with torch.autocast(device, enabled=False) if is_autocast_available(device) else nullcontext():
             predictions = self.read_heads(kept, images.shape, frames_chunk=frames_chunk)
         if return_tokens:
             predictions.block_outputs = tuple(tokens.unflatten(0, (batch, frames)) for tokens in kept.values())
@@ -137,7 +140,7 @@ class VGGT(PreTrainedModel):
         """The heads of `tasks` on block outputs [B * S, tokens, C], by their positions in running order.
 
         The dense heads see `frames_chunk` frames at a time, by default as many as fill one image of 518 × 518 pixels.
-        Frames do not see one another there, so this changes memory alone (and rounding: below 1e-5 of the largest value).
+        Frames do not see one another there, so this changes memory alone (and rounding, below 1e-5 of the largest).
         Raises FgqError for a chunk of no frames.
         """
         batch, frames, _, height, width = image_shape

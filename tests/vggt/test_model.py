@@ -125,6 +125,12 @@ def test_any_number_of_frames_of_any_shape_of_whole_patches(toy_model, frames, s
     assert all(torch.isfinite(predictions[name]).all() for name in OUTPUTS)
 
 
+def test_a_model_without_storage_tells_the_shapes_of_its_answers():
+    with torch.device("meta"):
+        predictions = VGGT(VGGTConfig())(torch.empty(20, 3, 392, 518))
+    assert predictions.world_points.shape == (1, 20, 392, 518, 3)
+
+
 @pytest.mark.parametrize("size", [(15, 16), (17, 16), (16, 15), (16, 17)])
 def test_images_one_pixel_off_are_refused(toy_model, size):
     with pytest.raises(FgqError, match=f"{size[0]} × {size[1]} pixels"):
