@@ -1,11 +1,14 @@
 """VGGT: images of a scene to cameras, depth and point maps (arXiv:2503.11651)."""
 
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import is_autocast_available
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
@@ -18,6 +21,9 @@ from fgq.vggt.dense_head import DenseHead
 
 TASKS = ("camera", "depth", "points")  # order of every table with a task axis
 TASK_OUTPUT = {"camera": "pose_enc", "depth": "depth", "points": "world_points"}
+HEAD_PIXELS = 518 * 518  # that the dense heads work on at a time: there they need some 1.5 kB a pixel
+
+BlockOutputs = Sequence[Tensor] | Mapping[int, Tensor]
 
 
 @dataclass
@@ -91,11 +97,29 @@ class VGGT(PreTrainedModel):
             )
         return images
 
-    def forward(self, images: Tensor, return_tokens: bool = False) -> Predictions:
-        """Images [S, 3, H, W] or [B, S, 3, H, W] in [0, 1] to `Predictions`."""
+    def forward(self, images: Tensor, return_tokens: bool = False, frames_chunk: int | None = None) -> Predictions:
+        """Images [S, 3, H, W] or [B, S, 3, H, W] in [0, 1] to `Predictions`.
+
+        Without `return_tokens` only the block outputs that the heads read are kept. Every part runs in the precision of
+        its own weights, and the heads also under autocast: `model.aggregator.to(torch.bfloat16)` halves most of the
+        memory and leaves the heads in float32. `frames_chunk` is explained at `read_heads`.
+        """
         images = self.check_images(images)
-        block_outputs = self.aggregator(images)
-        return self.read_heads(block_outputs, images.shape, return_tokens=return_tokens)
+        batch, frames = images.shape[:2]
+        outputs = enumerate(self.aggregator.outputs(images))
+        kept = {index: tokens for index, tokens in outputs if return_tokens or index in self.blocks_read}
+        device = images.device.type
+        with torch.autocast(device, enabled=False) if is_autocast_available(device) else nullcontext():
+            predictions = self.read_heads(kept, images.shape, frames_chunk=frames_chunk)
+        if return_tokens:
+            predictions.block_outputs = tuple(tokens.unflatten(0, (batch, frames)) for tokens in kept.values())
+        return predictions
+
+    @property
+    def blocks_read(self) -> set[int]:
+        """Positions, in running order, of the blocks whose outputs the heads read."""
+        layers = {*self.config.dpt_layers, self.config.depth - 1}
+        return {2 * layer + second for layer in layers for second in (0, 1)}
 
     def save(self, folder: str | Path) -> None:
         """Writes a folder that `fgq.load_model` reads, quantized blocks included."""
@@ -126,37 +150,53 @@ class VGGT(PreTrainedModel):
             )
         return (model, report) if wants_report else model
 
-    def layer_tokens(self, block_outputs: list[Tensor], layer: int) -> Tensor:
-        """Frame and global output of one layer, side by side: [B * S, tokens, 2C]."""
-        return torch.cat([block_outputs[2 * layer], block_outputs[2 * layer + 1]], dim=-1)
+    def layer_tokens(self, block_outputs: BlockOutputs, layer: int, frames: slice = slice(None)) -> Tensor:
+        """Frame and global output of one layer, side by side: [B * S, tokens, 2C], or those of some frames."""
+        return torch.cat([block_outputs[2 * layer][frames], block_outputs[2 * layer + 1][frames]], dim=-1)
 
     def read_heads(
         self,
-        block_outputs: list[Tensor],
+        block_outputs: BlockOutputs,
         image_shape: tuple[int, ...],
         tasks: tuple[str, ...] = TASKS,
-        return_tokens: bool = False,
+        frames_chunk: int | None = None,
     ) -> Predictions:
-        """The heads of `tasks` on the outputs of all blocks, each [B * S, tokens, C]; the heads run in float32."""
+        """The heads of `tasks` on block outputs [B * S, tokens, C], by their positions in running order.
+
+        The dense heads see `frames_chunk` frames at a time, by default as many as fill one image of 518 × 518 pixels.
+        Frames do not see one another there, so this changes memory alone (and rounding, below 1e-5 of the largest).
+        Raises FgqError for a chunk of no frames.
+        """
         batch, frames, _, height, width = image_shape
+        grid = height // self.config.patch_size, width // self.config.patch_size
+        if frames_chunk is None:
+            frames_chunk = max(1, HEAD_PIXELS // (height * width))
+        if frames_chunk < 1:
+            raise FgqError(f"frames_chunk is {frames_chunk}; the dense heads need at least one frame at a time")
         predictions = Predictions()
-        if return_tokens:
-            predictions.block_outputs = tuple(x.unflatten(0, (batch, frames)) for x in block_outputs)
         if "camera" in tasks:
-            camera_tokens = self.layer_tokens(block_outputs, self.config.depth - 1)[:, 0]
+            camera_tokens = torch.cat([block_outputs[2 * self.config.depth - 2 + i][:, 0] for i in (0, 1)], dim=-1)
             poses = self.camera_head(camera_tokens.unflatten(0, (batch, frames)))
             predictions.pose_enc_list = tuple(poses)
             predictions.pose_enc = poses[-1]
-        if "depth" in tasks or "points" in tasks:
-            start = self.config.num_special_tokens
-            levels = [self.layer_tokens(block_outputs, layer)[:, start:] for layer in self.config.dpt_layers]
-            grid = height // self.config.patch_size, width // self.config.patch_size
         if "depth" in tasks:
-            raw, confidence = self.depth_head(levels, *grid)
+            raw, confidence = self.read_dense(self.depth_head, block_outputs, grid, frames_chunk)
             predictions.depth = raw.exp().unflatten(0, (batch, frames))
             predictions.depth_conf = confidence.unflatten(0, (batch, frames))
         if "points" in tasks:
-            raw, confidence = self.point_head(levels, *grid)
+            raw, confidence = self.read_dense(self.point_head, block_outputs, grid, frames_chunk)
             predictions.world_points = (raw.sign() * raw.abs().expm1()).unflatten(0, (batch, frames))
             predictions.world_points_conf = confidence.unflatten(0, (batch, frames))
         return predictions
+
+    def read_dense(
+        self, head: DenseHead, block_outputs: BlockOutputs, grid: tuple[int, int], frames_chunk: int
+    ) -> tuple[Tensor, Tensor]:
+        """One dense head on all frames: raw values [B * S, H, W, …] and confidence [B * S, H, W]."""
+        parts = []
+        for start in range(0, len(block_outputs[2 * self.config.depth - 1]), frames_chunk):
+            frames = slice(start, start + frames_chunk)
+            levels = [self.layer_tokens(block_outputs, layer, frames) for layer in self.config.dpt_layers]
+            parts.append(head([tokens[:, self.config.num_special_tokens :] for tokens in levels], *grid))
+        values, confidences = zip(*parts, strict=True)
+        return torch.cat(values), torch.cat(confidences)
