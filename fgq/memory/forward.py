@@ -77,7 +77,7 @@ def forecast(
         weights = list(model.state_dict().values())
         counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
         with counter, LiveBytes(weights) as live:
-            model(torch.empty(frames, 3, height, width, dtype=model.dtype, device=device), **options)
+            model(torch.empty(frames, 3, height, width, device=device), **options)
         convolutions = counter.get_flop_counts()["Global"].get(torch.ops.aten.convolution, 0)
         blocks = counter.get_total_flops() - convolutions
         return Forecast(sum(tensor.nbytes for tensor in weights), live.peak, blocks, convolutions)

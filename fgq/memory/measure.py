@@ -66,7 +66,7 @@ def measure_here(
     model = load_model(name, device, dtype, **hub)
     synchronize(device)
     loaded = time.perf_counter()
-    images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device, model.dtype)
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
     with torch.no_grad():
         model(images)
     synchronize(device)

@@ -1,6 +1,6 @@
 """The shared backbone: special tokens, then frame and global attention in turn."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -67,22 +67,27 @@ class Aggregator(nn.Module):
         return FrameLayout(batch, frames, height // patch, width // patch, self.config, images.device)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images [B, S, 3, H, W] in [0, 1] to the first block's input [B * S, special + patches, C]."""
+        """Images [B, S, 3, H, W] in [0, 1] to the first block's input [B * S, special + patches, C].
+
+        They are normalised in their own precision and read in that of the weights.
+        """
         batch, frames = images.shape[:2]
         mean = images.new_tensor(IMAGE_MEAN).view(3, 1, 1)
         std = images.new_tensor(IMAGE_STD).view(3, 1, 1)
-        patches = self.patch_embed(((images - mean) / std).flatten(0, 1))
+        patches = self.patch_embed(((images - mean) / std).flatten(0, 1).to(self.camera_token.dtype))
         special = torch.cat([self.camera_token, self.register_token], dim=2)[0]  # [2, special, C]
         which = torch.ones(batch, frames, dtype=torch.long, device=images.device)
         which[:, 0] = 0
         return torch.cat([special[which.flatten()].to(patches.dtype), patches], dim=1)
 
-    def forward(self, images: Tensor, keep: Collection[int] | None = None) -> list[Tensor | None]:
-        """Outputs of all blocks, each [B * S, tokens, C], in running order; with `keep`, None but for these blocks."""
+    def outputs(self, images: Tensor) -> Iterator[Tensor]:
+        """The output of each block, [B * S, tokens, C], in running order; none is kept here once the next one is."""
         layout = self.layout(images)
         tokens = self.embed(images)
-        outputs = []
-        for index, (name, block) in enumerate(self.blocks()):
+        for name, block in self.blocks():
             tokens = run_block(block, name[0], tokens, layout)
-            outputs.append(tokens if keep is None or index in keep else None)
-        return outputs
+            yield tokens
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Outputs of all blocks, each [B * S, tokens, C], in running order."""
+        return list(self.outputs(images))

@@ -27,16 +27,18 @@ class CameraHead(nn.Module):
         """Camera tokens [B, S, 2C] of the last layer to one pose encoding [B, S, 9] an iteration.
 
         Each iteration is told the one before it, without gradient, through a shift, scale and gate of the tokens.
+        Tokens are read in the head's own precision; poses add up in float32, since the last steps are small.
         """
+        camera_tokens = camera_tokens.to(self.token_norm.weight.dtype)
         batch, frames, dim = camera_tokens.shape
         tokens = self.token_norm(camera_tokens)
         normed = functional.layer_norm(tokens, (dim,), eps=1e-6)
         raw, poses = None, []
         for _ in range(NUM_ITERATIONS):
             known = self.empty_pose_tokens.expand(batch, frames, -1) if raw is None else raw.detach()
-            shift, scale, gate = self.poseLN_modulation(self.embed_pose(known)).chunk(3, dim=-1)
+            shift, scale, gate = self.poseLN_modulation(self.embed_pose(known.to(tokens.dtype))).chunk(3, dim=-1)
             refined = self.trunk(tokens + gate * (normed * (1 + scale) + shift))
-            delta = self.pose_branch(self.trunk_norm(refined))
+            delta = self.pose_branch(self.trunk_norm(refined)).float()
             raw = delta if raw is None else known + delta
             poses.append(torch.cat([raw[..., :7], raw[..., 7:].relu()], dim=-1))
         return poses

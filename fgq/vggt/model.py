@@ -1,11 +1,14 @@
 """VGGT: images of a scene to cameras, depth and point maps (arXiv:2503.11651)."""
 
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import is_autocast_available
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
@@ -17,8 +20,10 @@ from fgq.vggt.config import VGGTConfig
 from fgq.vggt.dense_head import DenseHead
 
 TASKS = ("camera", "depth", "points")  # order of every table with a task axis
-HEAD_BUDGET = 1 << 26  # bytes of feature maps of a dense head that are computed together
 TASK_OUTPUT = {"camera": "pose_enc", "depth": "depth", "points": "world_points"}
+HEAD_PIXELS = 518 * 518  # that the dense heads work on at a time: there they need some 1.5 kB a pixel
+
+BlockOutputs = Sequence[Tensor] | Mapping[int, Tensor]
 
 
 @dataclass
@@ -92,22 +97,29 @@ class VGGT(PreTrainedModel):
             )
         return images
 
-    def forward(
-        self, images: Tensor, return_tokens: bool = False, head_budget: int | None = HEAD_BUDGET
-    ) -> Predictions:
+    def forward(self, images: Tensor, return_tokens: bool = False, frames_chunk: int | None = None) -> Predictions:
         """Images [S, 3, H, W] or [B, S, 3, H, W] in [0, 1] to `Predictions`.
 
-        Only the block outputs that the heads read are kept, all of them with `return_tokens`. `head_budget` is
-        `read_heads`'.
+        Without `return_tokens` only the block outputs that the heads read are kept. Every part runs in the precision of
+        its own weights, and the heads also under autocast: `model.aggregator.to(torch.bfloat16)` halves most of the
+        memory and leaves the heads in float32. `frames_chunk` is explained at `read_heads`.
         """
         images = self.check_images(images)
-        block_outputs = self.aggregator(images, keep=None if return_tokens else self.blocks_read())
-        return self.read_heads(block_outputs, images.shape, return_tokens=return_tokens, head_budget=head_budget)
+        batch, frames = images.shape[:2]
+        outputs = enumerate(self.aggregator.outputs(images))
+        kept = {index: tokens for index, tokens in outputs if return_tokens or index in self.blocks_read}
+        device = images.device.type
+        with torch.autocast(device, enabled=False) if is_autocast_available(device) else nullcontext():
+            predictions = self.read_heads(kept, images.shape, frames_chunk=frames_chunk)
+        if return_tokens:
+            predictions.block_outputs = tuple(tokens.unflatten(0, (batch, frames)) for tokens in kept.values())
+        return predictions
 
+    @property
     def blocks_read(self) -> set[int]:
-        """The blocks whose outputs the heads look at, by their place in running order."""
+        """Positions, in running order, of the blocks whose outputs the heads read."""
         layers = {*self.config.dpt_layers, self.config.depth - 1}
-        return {block for layer in layers for block in (2 * layer, 2 * layer + 1)}
+        return {2 * layer + second for layer in layers for second in (0, 1)}
 
     def save(self, folder: str | Path) -> None:
         """Writes a folder that `fgq.load_model` reads, quantized blocks included."""
@@ -138,53 +150,53 @@ class VGGT(PreTrainedModel):
             )
         return (model, report) if wants_report else model
 
-    def layer_tokens(self, block_outputs: list[Tensor], layer: int, frames: slice = slice(None)) -> Tensor:
-        """Frame and global output of one layer, side by side: [frames, tokens, 2C]."""
+    def layer_tokens(self, block_outputs: BlockOutputs, layer: int, frames: slice = slice(None)) -> Tensor:
+        """Frame and global output of one layer, side by side: [B * S, tokens, 2C], or those of some frames."""
         return torch.cat([block_outputs[2 * layer][frames], block_outputs[2 * layer + 1][frames]], dim=-1)
 
     def read_heads(
         self,
-        block_outputs: list[Tensor],
+        block_outputs: BlockOutputs,
         image_shape: tuple[int, ...],
         tasks: tuple[str, ...] = TASKS,
-        return_tokens: bool = False,
-        head_budget: int | None = HEAD_BUDGET,
+        frames_chunk: int | None = None,
     ) -> Predictions:
-        """The heads of `tasks` on the outputs of all blocks, each [B * S, tokens, C]; only `blocks_read` are looked at.
+        """The heads of `tasks` on block outputs [B * S, tokens, C], by their positions in running order.
 
-        The dense heads take as many frames at a time as have feature maps within `head_budget` bytes, at least one
-        (None: all at once). Convolutions of other batches may be summed in another order, so the outputs then agree to
-        1e-5 relative. The maps come in float32 whatever the model computes in.
+        The dense heads see `frames_chunk` frames at a time, by default as many as fill one image of 518 × 518 pixels.
+        Frames do not see one another there, so this changes memory alone (and rounding, below 1e-5 of the largest).
+        Raises FgqError for a chunk of no frames.
         """
         batch, frames, _, height, width = image_shape
+        grid = height // self.config.patch_size, width // self.config.patch_size
+        if frames_chunk is None:
+            frames_chunk = max(1, HEAD_PIXELS // (height * width))
+        if frames_chunk < 1:
+            raise FgqError(f"frames_chunk is {frames_chunk}; the dense heads need at least one frame at a time")
         predictions = Predictions()
-        if return_tokens:
-            predictions.block_outputs = tuple(x.unflatten(0, (batch, frames)) for x in block_outputs)
         if "camera" in tasks:
-            camera_tokens = self.layer_tokens(block_outputs, self.config.depth - 1)[:, 0]
+            camera_tokens = torch.cat([block_outputs[2 * self.config.depth - 2 + i][:, 0] for i in (0, 1)], dim=-1)
             poses = self.camera_head(camera_tokens.unflatten(0, (batch, frames)))
             predictions.pose_enc_list = tuple(poses)
             predictions.pose_enc = poses[-1]
         if "depth" in tasks:
-            raw, confidence = self.read_maps(self.depth_head, block_outputs, height, width, head_budget)
+            raw, confidence = self.read_dense(self.depth_head, block_outputs, grid, frames_chunk)
             predictions.depth = raw.exp().unflatten(0, (batch, frames))
             predictions.depth_conf = confidence.unflatten(0, (batch, frames))
         if "points" in tasks:
-            raw, confidence = self.read_maps(self.point_head, block_outputs, height, width, head_budget)
+            raw, confidence = self.read_dense(self.point_head, block_outputs, grid, frames_chunk)
             predictions.world_points = (raw.sign() * raw.abs().expm1()).unflatten(0, (batch, frames))
             predictions.world_points_conf = confidence.unflatten(0, (batch, frames))
         return predictions
 
-    def read_maps(
-        self, head: DenseHead, block_outputs: list[Tensor], height: int, width: int, budget: int | None
+    def read_dense(
+        self, head: DenseHead, block_outputs: BlockOutputs, grid: tuple[int, int], frames_chunk: int
     ) -> tuple[Tensor, Tensor]:
-        """A dense head on all frames, some at a time."""
-        start, patch = self.config.num_special_tokens, self.config.patch_size
-        total = len(block_outputs[2 * self.config.dpt_layers[0]])
-        at_once = total if budget is None else max(1, budget // head.bytes_per_frame(height, width))
+        """One dense head on all frames: raw values [B * S, H, W, …] and confidence [B * S, H, W]."""
         parts = []
-        for first in range(0, total, at_once):
-            chosen = slice(first, first + at_once)
-            levels = [self.layer_tokens(block_outputs, n, chosen)[:, start:] for n in self.config.dpt_layers]
-            parts.append(head(levels, height // patch, width // patch))
-        return tuple(torch.cat(maps) for maps in zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
+        for start in range(0, len(block_outputs[2 * self.config.depth - 1]), frames_chunk):
+            frames = slice(start, start + frames_chunk)
+            levels = [self.layer_tokens(block_outputs, layer, frames) for layer in self.config.dpt_layers]
+            parts.append(head([tokens[:, self.config.num_special_tokens :] for tokens in levels], *grid))
+        values, confidences = zip(*parts, strict=True)
+        return torch.cat(values), torch.cat(confidences)
