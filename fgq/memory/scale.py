@@ -1,7 +1,7 @@
 """What each use of a large model takes on a CPU: peak memory and time, measured with random weights.
 
-Every use runs in a fresh process, since a process keeps memory that it once took. Beside the way fgq does a thing stands
-the plain way, so that the difference is measured too.
+Every use runs in a fresh process, since a process keeps memory that it once took. Beside the way fgq does a thing
+stands the plain way, so that the difference is measured too.
 """
 
 import gc
@@ -133,8 +133,8 @@ def cost(
             return Cost(**job.result())
         except BrokenProcessPool as error:
             raise FgqError(
-                f"{use} of {frames} frames at {width} × {height} was killed, most likely for want of memory: take fewer "
-                "frames, smaller images or bfloat16"
+                f"{use} of {frames} frames at {width} × {height} was killed, most likely for want of memory: take "
+                "fewer frames, smaller images or bfloat16"
             ) from error
 
 
