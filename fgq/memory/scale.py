@@ -50,7 +50,7 @@ def random_model(config: VGGTConfig, dtype: torch.dtype, seed: int = 0) -> VGGT:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
-            parameter.normal_(std=0.02, generator=generator)
+            parameter.uniform_(-0.03, 0.03, generator=generator)
         elif name.endswith("gamma"):
             parameter.fill_(0.01)
         else:
