@@ -186,3 +186,21 @@ def show_benchmark(table: pd.DataFrame) -> Figure:
     axes[0, 0].legend()
     figure.suptitle("Deviation from full precision, full calibration, mean and 95 % interval over seeds and scenes")
     return figure
+
+
+def show_costs(costs: pd.DataFrame) -> Figure:
+    """Peak memory beyond the weights, GB, from a table of `fgq.memory.scale.Cost`: forward passes, then other uses."""
+    forward = costs.use.str.startswith("forward")
+    clip = (
+        costs.frames.astype(str) + " × " + costs.width.astype(str) + "×" + costs.height.astype(str) + ", " + costs.dtype
+    )
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    for axis, rows, names in ((axes[0], costs[forward], clip), (axes[1], costs[~forward], costs.use + "\n" + clip)):
+        gigabytes = rows.extra_bytes / 1e9
+        hue = rows.use if axis is axes[0] else None
+        sns.barplot(x=gigabytes, y=names[rows.index], hue=hue, ax=axis, orient="h")
+        axis.set(xlabel="peak memory beyond the weights (GB)", ylabel="")
+    axes[0].set_title("forward pass: frames × image")
+    axes[1].set_title("other uses")
+    axes[0].legend(title=None)
+    return figure

@@ -108,3 +108,16 @@ def test_a_verdict_needs_an_interval_on_one_side_of_zero():
         "0.00",
         "unclear",
     ]
+
+
+def test_costs_are_bars_of_gigabytes_beyond_the_weights():
+    rows = [("forward", 2, 0.5e9), ("forward, all kept", 2, 1.5e9), ("Fisher", 2, 3e9), ("RTN", 1, 2e9)]
+    costs = pd.DataFrame(rows, columns=["use", "frames", "extra_bytes"]).assign(dtype="float32", height=392, width=518)
+    forward, others = plots.show_costs(costs).axes
+    assert sorted(bar.get_width() for bar in forward.patches if bar.get_width()) == [0.5, 1.5]
+    assert [bar.get_width() for bar in others.patches] == [3.0, 2.0]
+    assert [label.get_text() for label in others.get_yticklabels()] == [
+        "Fisher\n2 × 518×392, float32",
+        "RTN\n1 × 518×392, float32",
+    ]
+    assert [text.get_text() for text in forward.get_legend().get_texts()] == ["forward", "forward, all kept"]

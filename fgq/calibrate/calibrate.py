@@ -4,6 +4,7 @@ import copy
 import time
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,17 @@ from fgq.calibrate.block_loop import BlockProblem, calibrate_block
 from fgq.calibrate.log import BlockLog, Quantization
 from fgq.calibrate.objective import Weights, find_weights
 from fgq.calibrate.recipe import Recipe, RecipeError, find_recipe
-from fgq.calibrate.tokens import TokenLayouts, batches, check_scenes, embed_clips, run_fixed, run_full_precision
+from fgq.calibrate.token_cache import BUDGET
+from fgq.calibrate.tokens import (
+    TokenLayouts,
+    all_finite,
+    batches,
+    check_scenes,
+    embed_clips,
+    on_device,
+    run_fixed,
+    run_full_precision,
+)
 from fgq.data.scene import Scene
 from fgq.fisher import FisherTable
 from fgq.vggt.attention import Block
@@ -33,9 +44,17 @@ def quantize(
     fisher: FisherTable | Weights | None = None,
     seed: int = 0,
     progress: bool = True,
+    device: str | torch.device | None = None,
+    cache_budget: int = BUDGET,
+    cache_dir: str | Path | None = None,
     **overrides: Any,
 ) -> VGGT:
     """A new model whose aggregator blocks are fixed quantized blocks; `model` is left as it was.
+
+    What is not quantized shares its memory with `model`. Blocks are calibrated on `device` (the model's by default), of
+    which only the encoder and then one block at a time are there. The clips' tokens are kept there too if they need at
+    most `cache_budget` bytes, else in bfloat16 (0.2 % noise) in an unnamed file under `cache_dir` (the system's folder
+    for temporary files by default).
 
     `recipe` is a name in RECIPES or a Recipe; bits of None keep the recipe's (4 and 4); `overrides` replace its other
     fields. `scenes` are calibration clips of one frame count and size ("rtn" and "quarot" need none, but without them
@@ -52,35 +71,41 @@ def quantize(
     if not scenes and not recipe.needs_scenes:
         return assemble(model, *round_blocks(blocks, recipe, seed), recipe, seed)
     check_scenes(scenes, recipe)
-    layouts = TokenLayouts(model, scenes[0].images)
-    inputs = seen = embed_clips(model, scenes, recipe)  # of the full-precision model; of the block being calibrated
+    home = model.device
+    device = home if device is None else torch.device(device)
+    layouts = TokenLayouts(model, scenes[0].images, device)
+    folder = None if cache_dir is None else Path(cache_dir)
+    # What the block reads in the full-precision model, and what it reads while it is calibrated.
+    inputs = seen = embed_clips(model, scenes, recipe, device, cache_budget, folder)
     steps = recipe.epochs * len(list(batches(len(scenes), recipe.clips_per_step))) if recipe.learns else 0
     fixed, logs = [], []
     with tqdm(total=len(blocks) * max(steps, 1), unit="step", disable=not progress) as bar:
         for index, (name, block) in enumerate(blocks):
-            targets, input_max = run_full_precision(block, name[0], inputs, layouts, recipe)
-            if not torch.isfinite(targets).all():
-                raise RecipeError(
-                    f"the full-precision output of block {name} holds NaN or infinity: check the model's weights and "
-                    "the calibration images"
-                )
 
             def report(epoch: int, loss: float, name: str = name) -> None:
                 bar.set_description(f"{name} epoch {epoch}/{recipe.epochs} loss {loss:.2e}", refresh=False)
                 bar.update()
 
-            problem = BlockProblem(name[0], seen, targets, weights[index], layouts)
-            generator = block_generator(seed, index)
-            quantized, log = calibrate_block(name, block, problem, input_max, recipe, generator, report)
+            with on_device(block, device):
+                targets, input_max = run_full_precision(block, name[0], inputs, layouts, recipe)
+                if not all_finite(targets, recipe.clips_per_step):
+                    raise RecipeError(
+                        f"the full-precision output of block {name} holds NaN or infinity: check the model's weights "
+                        "and the calibration images"
+                    )
+                problem = BlockProblem(name[0], seen, targets, weights[index], layouts)
+                generator = block_generator(seed, index)
+                quantized, log = calibrate_block(name, block, problem, input_max, recipe, generator, report)
             if log.warning:
                 warnings.warn(log.warning, stacklevel=2)
-            fixed.append(quantized)
             logs.append(log)
             bar.n = (index + 1) * max(steps, 1)
             bar.set_description(f"{name} loss {log.final_loss:.2e}")
             inputs = seen = targets  # as published, no block sees the rounding of another
             if recipe.block_inputs == "quantized":
                 seen = run_fixed(quantized, name[0], problem.inputs, layouts, recipe)
+            fixed.append(quantized.to(home))
+            del targets, problem  # or they would hold the last block's input while the next output is made
     return assemble(model, fixed, logs, recipe, seed)
 
 
@@ -102,9 +127,11 @@ def round_blocks(blocks: list[tuple[str, Block]], recipe: Recipe, seed: int) -> 
 
 
 def assemble(model: VGGT, fixed: list[nn.Module], logs: list[BlockLog], recipe: Recipe, seed: int) -> VGGT:
-    """A copy of the model with other blocks; the full-precision blocks are not copied first."""
+    """A copy of the model with other blocks; the rest shares its memory, but moving or casting one leaves the other."""
     pairs = zip(model.aggregator.blocks(), fixed, strict=True)
     replacements = {id(old): new.to(model.dtype) for (_, old), new in pairs}
+    for parameter in model.parameters():
+        replacements[id(parameter)] = nn.Parameter(parameter.detach(), parameter.requires_grad)
     small = copy.deepcopy(model, memo=replacements)
     small.quantization = Quantization(recipe, seed, tuple(logs))
     return small.eval()

@@ -1,6 +1,8 @@
 """The calibration clips as tokens, kept while block after block is calibrated."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -9,12 +11,11 @@ from torch import Tensor, nn
 from fgq.affine.learnable_block import Maxima
 from fgq.affine.sites import SITES, trace_block
 from fgq.calibrate.recipe import Recipe, RecipeError
+from fgq.calibrate.token_cache import BUDGET, Clips, DiskClips, empty_clips, empty_like
 from fgq.data.scene import Scene
 from fgq.vggt.aggregator import FrameLayout
 from fgq.vggt.attention import Block
 from fgq.vggt.model import VGGT
-
-Clips = Float[Tensor, "clips frames tokens channels"]
 
 
 def check_scenes(scenes: Sequence[Scene], recipe: Recipe) -> None:
@@ -34,28 +35,61 @@ def check_scenes(scenes: Sequence[Scene], recipe: Recipe) -> None:
 
 
 class TokenLayouts:
-    """The layout of a batch of clips, made once for every batch size that occurs."""
+    """The layout of a batch of clips on `device` (the model's by default), made once for every batch size."""
 
-    def __init__(self, model: VGGT, images: Float[Tensor, "frames 3 height width"]):
+    def __init__(self, model: VGGT, images: Float[Tensor, "frames 3 height width"], device: torch.device | None = None):
         self.model, self.images, self.made = model, images[None], {}
+        self.device = model.device if device is None else device
 
     def of(self, clips: int) -> FrameLayout:
         if clips not in self.made:
-            images = self.images.to(self.model.device).expand(clips, -1, -1, -1, -1)
+            images = self.images.to(self.device).expand(clips, -1, -1, -1, -1)
             self.made[clips] = self.model.aggregator.layout(images)
         return self.made[clips]
 
 
+@contextmanager
+def on_device(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """The module lies on `device` inside, and where it was afterwards, also after an error."""
+    home = next(module.parameters()).device
+    module.to(device)
+    try:
+        yield
+    finally:
+        module.to(home)
+
+
 @torch.no_grad()
-def embed_clips(model: VGGT, scenes: Sequence[Scene], recipe: Recipe) -> Clips:
-    """The first block's input for every clip; images are checked as the model would."""
+def embed_clips(
+    model: VGGT,
+    scenes: Sequence[Scene],
+    recipe: Recipe,
+    device: torch.device | None = None,
+    budget: int = BUDGET,
+    folder: Path | None = None,
+) -> Clips | DiskClips:
+    """The first block's input for every clip; images are checked as the model would.
+
+    The encoder works on `device` (the model's by default) and leaves it again. The tokens stay in the recipe's
+    precision on `device` if all caches of a run fit `budget` bytes, else in bfloat16 in a file under `folder`.
+    """
     model.check_images(scenes[0].images)
-    tokens = []
-    for batch in batches(len(scenes), recipe.clips_per_step):
-        images = torch.stack([scene.images for scene in scenes[batch]])
-        embedded = model.aggregator.embed(images.to(model.device, model.dtype))
-        tokens.append(embedded.unflatten(0, images.shape[:2]).to(getattr(torch, recipe.token_dtype)))
-    return torch.cat(tokens)
+    device = model.device if device is None else device
+    caches = 2 if recipe.block_inputs == "full_precision" else 3  # input, output, and what a quantized model would read
+    tokens = None
+    with on_device(model.aggregator.patch_embed, device):
+        for batch in batches(len(scenes), recipe.clips_per_step):
+            images = torch.stack([scene.images for scene in scenes[batch]])
+            embedded = model.aggregator.embed(images.to(device, model.dtype)).unflatten(0, images.shape[:2])
+            if tokens is None:
+                shape = (len(scenes), *embedded.shape[1:])
+                tokens = empty_clips(shape, getattr(torch, recipe.token_dtype), device, caches, budget, folder)
+            tokens[batch] = embedded.to(tokens.dtype)
+    return tokens
+
+
+def all_finite(clips: Clips | DiskClips, clips_at_once: int) -> bool:
+    return all(torch.isfinite(clips[batch]).all() for batch in batches(len(clips), clips_at_once))
 
 
 def batches(count: int, size: int) -> Iterator[slice]:
@@ -78,9 +112,11 @@ def as_clips(tokens: Tensor, clips: Clips) -> Clips:
 
 
 @torch.no_grad()
-def run_fixed(block: nn.Module, kind: str, inputs: Clips, layouts: TokenLayouts, recipe: Recipe) -> Clips:
-    """A quantized block's output for all clips, in the inputs' dtype."""
-    outputs = torch.empty_like(inputs)
+def run_fixed(
+    block: nn.Module, kind: str, inputs: Clips | DiskClips, layouts: TokenLayouts, recipe: Recipe
+) -> Clips | DiskClips:
+    """A quantized block's output for all clips, kept as the inputs are."""
+    outputs = empty_like(inputs)
     for batch in batches(len(inputs), recipe.clips_per_step):
         outputs[batch] = run_clips(block, kind, inputs[batch].float(), layouts).to(outputs.dtype)
     return outputs
@@ -88,10 +124,10 @@ def run_fixed(block: nn.Module, kind: str, inputs: Clips, layouts: TokenLayouts,
 
 @torch.no_grad()
 def run_full_precision(
-    block: Block, kind: str, inputs: Clips, layouts: TokenLayouts, recipe: Recipe
-) -> tuple[Clips, Maxima]:
-    """A block's full-precision output for all clips, in the inputs' dtype, and each site's largest magnitudes."""
-    outputs, maxima = torch.empty_like(inputs), {}
+    block: Block, kind: str, inputs: Clips | DiskClips, layouts: TokenLayouts, recipe: Recipe
+) -> tuple[Clips | DiskClips, Maxima]:
+    """A block's full-precision output for all clips, kept as the inputs are, and each site's largest magnitudes."""
+    outputs, maxima = empty_like(inputs), {}
     for batch in batches(len(inputs), recipe.clips_per_step):
         clips = inputs[batch].to(block.norm1.weight.dtype)
         out, seen = trace_block(block, *block_arguments(kind, clips, layouts))

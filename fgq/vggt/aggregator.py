@@ -75,10 +75,10 @@ class Aggregator(nn.Module):
         mean = images.new_tensor(IMAGE_MEAN).view(3, 1, 1)
         std = images.new_tensor(IMAGE_STD).view(3, 1, 1)
         patches = self.patch_embed(((images - mean) / std).flatten(0, 1).to(self.camera_token.dtype))
-        special = torch.cat([self.camera_token, self.register_token], dim=2)[0]  # [2, special, C]
+        special = torch.cat([self.camera_token, self.register_token], dim=2)[0].to(patches)  # [2, special, C]
         which = torch.ones(batch, frames, dtype=torch.long, device=images.device)
         which[:, 0] = 0
-        return torch.cat([special[which.flatten()].to(patches.dtype), patches], dim=1)
+        return torch.cat([special[which.flatten()], patches], dim=1)
 
     def outputs(self, images: Tensor) -> Iterator[Tensor]:
         """The output of each block, [B * S, tokens, C], in running order; none is kept here once the next one is."""

@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 ROPE_BASE = 100.0  # VGGT's rotary base; positions are patch indices, not pixels
-SHORT_SEQUENCE = 768  # tokens; up to here the fused kernel's backward pass in bf16 is the slower one on a CPU
+# Tokens up to which a CPU takes no longer for a training step by plain products than by the fused kernel.
+SHORT_SEQUENCE = {torch.float32: 128, torch.bfloat16: 768}
 
 
 def patch_positions(rows: int, columns: int, num_special: int, device=None) -> Tensor:
@@ -45,13 +46,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
     torch's fused kernel never holds the [tokens, tokens] weights and picks its own backend by device and precision
     (flash attention for half precision on a GPU). One thread of a CPU with AVX-512 and AMX needs with it, against plain
-    products, for a forward pass 1 to 4 times less (the longer, the more) and, in float32, for a training step up to 2
-    times less. Only a training step in bf16 takes it longer: 32 ms against 6 ms at 69 tokens, 44 against 21 at 522, but
-    99 against 126 at 1044.
+    products, for a forward pass 1 to 4 times less (the longer, the more), and for a training step in float32 as much at
+    69 tokens and half at 1044. Only training in bf16 takes it longer: 32 ms against 6 at 69 tokens, 44 against 21 at
+    522, but 99 against 126 at 1044.
     """
-    low_precision = v.dtype in (torch.bfloat16, torch.float16)
     learns = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
-    if v.device.type == "cpu" and low_precision and learns and q.shape[-2] <= SHORT_SEQUENCE:
+    if v.device.type == "cpu" and learns and q.shape[-2] <= SHORT_SEQUENCE.get(v.dtype, 0):
         weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         return weights.softmax(dim=-1) @ v
     return functional.scaled_dot_product_attention(q, k, v)

@@ -49,9 +49,10 @@ def test_rotation_equals_complex_multiplication():
     )
 
 
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
-def test_every_kernel_gives_softmax_attention_with_its_gradient(dtype, tolerance):
-    truths = [draw(2, 3, 17, HEAD_DIM, seed=seed).to(dtype).double().requires_grad_() for seed in range(3)]
+@pytest.mark.parametrize("tokens", [17, 130])
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 0.05), (torch.float64, 1e-12)])
+def test_every_kernel_gives_softmax_attention_with_its_gradient(tokens, dtype, tolerance):
+    truths = [draw(2, 3, tokens, HEAD_DIM, seed=seed).to(dtype).double().requires_grad_() for seed in range(3)]
     q, k, v = truths
     expected = torch.softmax(q @ k.transpose(-2, -1) / HEAD_DIM**0.5, dim=-1) @ v
     low = [x.detach().to(dtype).requires_grad_() for x in truths]
