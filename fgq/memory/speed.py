@@ -21,7 +21,7 @@ def predict_seconds(model: VGGT, expected: Forecast, height: int, width: int, dt
     """Of one forward pass on this machine as it is now; `model` may be on "meta".
 
     Times a frame block on one frame's tokens and a convolution of the dense heads' size. What neither holds (resizing,
-    the attention of many frames) makes it a matter of a factor of two.
+    the attention of many frames) makes it a matter of a factor of two, and other programs of more.
     """
     rows, columns = height // model.config.patch_size, width // model.config.patch_size
     layout = FrameLayout(1, 1, rows, columns, model.config, device)

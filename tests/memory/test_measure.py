@@ -10,11 +10,14 @@ from fgq.memory.forward import forecast
 from fgq.memory.measure import measure
 from fgq.vggt.weights import MisfitError
 
-FACTOR = 1.6  # measured activations over predicted: kernels' own workspaces and the allocator's slack come on top
+FACTOR = 1.5  # measured activations over predicted: kernels' own workspaces come on top
 CLIP = (8, 256, 256)
 
 
-def test_predicted_memory_is_what_a_process_takes():
+def test_predicted_memory_is_what_a_process_takes(monkeypatch):
+    # glibc keeps freed pieces below 32 MB, by chance more or less of them; so it keeps those below 256 kB only.
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", str(1 << 18))
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", str(1 << 18))
     found = measure("vggt-tiny", *CLIP)
     expected = forecast(outline(find_files("vggt-tiny"))[0], *CLIP, torch.float32)
     assert found.weight_bytes == expected.weight_bytes
