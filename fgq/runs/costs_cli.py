@@ -1,0 +1,60 @@
+"""Commands about what models cost: `fgq info` and `fgq random-weights`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fgq.runs.options import Seed
+
+
+def info(
+    model: str,
+    frames: Annotated[int | None, typer.Option(help="frames of the clip whose cost is wanted")] = None,
+    size: Annotated[str | None, typer.Option(help="of its images in pixels, such as 518x392 (width first)")] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="load the model and run it on such a clip, too")] = False,
+    dtype: Annotated[str | None, typer.Option(help="float32 (usual), bfloat16 or float16")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+    revision: Annotated[str | None, typer.Option(help="branch, tag or commit of a model on the hub")] = None,
+    cache_dir: Annotated[Path | None, typer.Option(help="of the hub's files; its own where not given")] = None,
+    local_files_only: Annotated[bool, typer.Option("--local-files-only", help="ask no network")] = False,
+) -> None:
+    """A model's parts, the bytes of each recipe, and, with --frames or --size, memory and time of a forward pass."""
+    import pandas as pd
+
+    from fgq.checkpoint.hub import HubOptions
+    from fgq.memory.info import Info, Input, measured_row
+    from fgq.memory.recipes import recipe_sizes
+
+    hub = {"revision": revision, "cache_dir": cache_dir, "local_files_only": local_files_only}
+    about = Info.open(model, dtype, HubOptions(**hub))
+    config = about.outline().config
+    clip = Input.parse(frames or 1, size or str(config.img_size)) if frames or size or measure else None
+    typer.echo(f"{model}: {about.files.num_bytes / 1e6:.2f} MB on the disk\n\n{about.parts().to_string()}")
+    told = about.dtype or about.outline().dtype
+    typer.echo(f"\nMB of weights by recipe, what is not quantized in {str(told).removeprefix('torch.')}:")
+    typer.echo(recipe_sizes(config, told).to_string())
+    if clip is None:
+        return
+    costs = {"predicted": about.predict(clip, device)}
+    if measure:
+        from fgq.memory.measure import measure as run_alone
+
+        found = run_alone(model, clip.frames, clip.height, clip.width, about.dtype, device, **hub)
+        costs["measured"] = measured_row(found)
+    typer.echo(f"\n{clip.frames} frames of {clip.width} × {clip.height} pixels on {device}:")
+    typer.echo(pd.DataFrame(costs).T.to_string(na_rep=""))
+
+
+def random_weights(
+    out: Annotated[Path, typer.Argument(help="folder for model.safetensors")],
+    shapes: Annotated[Path | None, typer.Option(help="JSON file of tensor names and shapes; VGGT-1B's usually")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Write a checkpoint of VGGT-1B's sizes with random values: to measure a machine with, before a download."""
+    from fgq.memory.random_weights import public_shapes, read_shapes, write_random_weights
+    from fgq.vggt import VGGTConfig
+
+    wanted = read_shapes(shapes) if shapes else public_shapes(VGGTConfig())
+    path = write_random_weights(out, wanted, seed)
+    typer.echo(f"{len(wanted)} tensors, {path.stat().st_size / 1e9:.2f} GB: {path}")
