@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
+
 from fgq.data.frozen import VARIABLE, frozen_hashes, now
 from fgq.errors import FgqError
 from fgq.runs.folder import RunFolder
 from fgq.runs.kernel import PeakMemory, this_interpreter
 from fgq.runs.notebook import execute_notebook, renew
 from fgq.runs.provenance import deciding_versions, provenance, read_json, write_json
-from fgq.runs.replay import replay_first
+from fgq.runs.replay import FOLDER as REPLAYS
+from fgq.runs.replay import differences, short_run
 from fgq.runs.results import check_published, publish
 from fgq.runs.runfile import RunFile, Step
 from fgq.runs.source import SHOWN, file_hash, source_hash, text_hash
@@ -60,6 +63,23 @@ def execute(
         if not only:
             check_published(run, folder.artefacts)
     return folder
+
+
+def replay_first(run: RunFile, out: Path, report: Callable[[str], None]) -> None:
+    """Makes the short run and leaves its tables in artefacts/replay, where chapters can tell by them which numbers
+    they may take up again. Tables that agree with those of an earlier start stay as they are."""
+    report("first in short, to know later whether the code still computes the same")
+    made = execute(short_run(run), out / REPLAYS, report=report)
+    kept = out / "artefacts" / REPLAYS
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in run.publish:
+        fresh, before = made.artefacts / f"{name}.csv", kept / f"{name}.csv"
+        if not fresh.is_file():
+            raise FgqError(f"{run.path}: in short, no chapter wrote {name}.csv, which the run file publishes")
+        if before.is_file() and not differences(pd.read_csv(before), pd.read_csv(fresh), run.replay):
+            continue
+        shutil.copyfile(fresh, before.with_suffix(".new"))
+        os.replace(before.with_suffix(".new"), before)
 
 
 def find_keys(run: RunFile) -> dict[str, str]:

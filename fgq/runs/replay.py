@@ -5,16 +5,10 @@ parameters with which its chapters take seconds. The table of that short run is 
 the code has changed since, the short run is made again and must give the same.
 """
 
-import os
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
-from fgq.errors import FgqError
 
 FOLDER = "replay"
 
@@ -23,9 +17,8 @@ FOLDER = "replay"
 class Replay:
     parameters: dict  # for every chapter that has a parameter of that name
     compare: tuple[str, ...]  # columns of the table that must agree within the tolerance; texts must be equal
-    tolerance: (
-        float  # relative; sums are rounded differently on other machines, which tips codes, which learning enlarges
-    )
+    # Relative. Other machines round sums differently, which tips codes, and learning enlarges that.
+    tolerance: float
     rows: dict[str, tuple] = field(default_factory=dict)  # by column, the values of the rows to compare; all if empty
 
 
@@ -63,38 +56,4 @@ def differences(then: pd.DataFrame, now: pd.DataFrame, replay: Replay) -> list[s
             row = int(np.flatnonzero(~near)[0])
             label = " ".join(str(then[text].iloc[row]) for text in texts)
             told.append(f"{name} of {label} was {then[name].iloc[row]:.6g}, is {now[name].iloc[row]:.6g}")
-    return told
-
-
-def replay_first(run, out: Path, report: Callable[[str], None]) -> None:
-    """Makes the short run and leaves its tables in artefacts/replay, where chapters can tell by them which numbers
-    they may take up again. Tables that agree with those of an earlier start stay as they are."""
-    from fgq.runs.execute import execute
-
-    report("first in short, to know later whether the code still computes the same")
-    made = execute(short_run(run), out / FOLDER, report=report)
-    kept = out / "artefacts" / FOLDER
-    kept.mkdir(parents=True, exist_ok=True)
-    for name in run.publish:
-        fresh, before = made.artefacts / f"{name}.csv", kept / f"{name}.csv"
-        if not fresh.is_file():
-            raise FgqError(f"{run.path}: in short, no chapter wrote {name}.csv, which the run file publishes")
-        if before.is_file() and not differences(pd.read_csv(before), pd.read_csv(fresh), run.replay):
-            continue
-        shutil.copyfile(fresh, before.with_suffix(".new"))
-        os.replace(before.with_suffix(".new"), before)
-
-
-def replay_differences(run, book: Path, out: Path, report: Callable[[str], None]) -> list[str]:
-    """Makes the short run in `out` and compares its tables with those stored under the book's results."""
-    from fgq.runs.execute import execute
-
-    made = execute(short_run(run), out, report=report)
-    told = []
-    for name in run.publish:
-        stored = book / "results" / FOLDER / f"{name}.csv"
-        if not stored.is_file():
-            told.append(f"{stored}: no table of the short run is stored")
-            continue
-        told += differences(pd.read_csv(stored), pd.read_csv(made.artefacts / f"{name}.csv"), run.replay)
     return told

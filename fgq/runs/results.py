@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,6 @@ from fgq.errors import FgqError
 from fgq.runs.chapters import read_chapter
 from fgq.runs.provenance import write_json
 from fgq.runs.replay import FOLDER as REPLAYS
-from fgq.runs.replay import replay_differences
 from fgq.runs.runfile import RunFile, read_run_file
 from fgq.runs.source import source_files, text_hash
 
@@ -62,21 +60,6 @@ def load_result(book: Path, name: str) -> tuple[pd.DataFrame, dict]:
     """A published table and its record."""
     table, record = find_result(Path(book), name)
     return pd.read_csv(table), json.loads(record.read_text(encoding="utf-8"))
-
-
-def outdated(book: Path, name: str, scratch: Path, report: Callable[[str], None] = print) -> list[str]:
-    """Reasons why a published table no longer follows from code and parameters; empty when it does.
-
-    Like `stale`, but where only files of the module changed and the run file has a replay, it is made in `scratch`, and
-    the reasons are the numbers that it gives differently.
-    """
-    reasons = stale(book, name)
-    _, path = find_result(book, name)
-    record = json.loads(path.read_text(encoding="utf-8"))
-    if not reasons or "run" not in record or reasons != changed_sources(record):
-        return reasons
-    run = read_run_file(book / "runs" / record["run"])
-    return replay_differences(run, book, scratch, report) if run.replay else reasons
 
 
 def stale(book: Path, name: str) -> list[str]:

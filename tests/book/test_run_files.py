@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from fgq import plots
 from fgq.runs.book import pages
 from fgq.runs.chapters import code_cells, read_chapter
-from fgq.runs.results import outdated
+from fgq.runs.outdated import outdated
 from fgq.runs.runfile import read_run_file
 
 ROOT = Path(__file__).parents[2]

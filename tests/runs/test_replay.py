@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from fgq.errors import FgqError
+from fgq.runs.outdated import outdated
 from fgq.runs.replay import Replay, differences
-from fgq.runs.results import outdated, stale
+from fgq.runs.results import stale
 from fgq.runs.runfile import read_run_file
 
 REPLAY = "replay: {parameters: {count: 1}, compare: [value], tolerance: 0.02}\n"
