@@ -21,7 +21,7 @@ from fgq.vggt.dense_head import DenseHead
 
 TASKS = ("camera", "depth", "points")  # order of every table with a task axis
 TASK_OUTPUT = {"camera": "pose_enc", "depth": "depth", "points": "world_points"}
-HEAD_PIXELS = 518 * 518  # that the dense heads work on at a time: there they need some 1.5 kB a pixel
+HEAD_PIXELS = 2 * 224 * 224  # that the dense heads work on at a time, or one frame: they need some 1.5 kB a pixel
 
 BlockOutputs = Sequence[Tensor] | Mapping[int, Tensor]
 
@@ -163,7 +163,7 @@ class VGGT(PreTrainedModel):
     ) -> Predictions:
         """The heads of `tasks` on block outputs [B * S, tokens, C], by their positions in running order.
 
-        The dense heads see `frames_chunk` frames at a time, by default as many as fill one image of 518 × 518 pixels.
+        The dense heads see `frames_chunk` frames at a time, by default as many as have 2 × 224 × 224 pixels together.
         Frames do not see one another there, so this changes memory alone (and rounding, below 1e-5 of the largest).
         Raises FgqError for a chunk of no frames.
         """
