@@ -193,7 +193,7 @@ def show_costs(measured: pd.DataFrame, predicted: pd.DataFrame) -> Figure:
 
     Both tables have variant, dtype, size, frames and activations_mb, the measured one seconds too.
     """
-    figure, (memory, seconds) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure, (memory, seconds) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
     groups = list(measured.groupby(["variant", "dtype", "size"], sort=False))
     for colour, (key, rows) in zip(sns.color_palette("deep", len(groups)), groups, strict=True):
         label = ", ".join(key)
@@ -203,5 +203,6 @@ def show_costs(measured: pd.DataFrame, predicted: pd.DataFrame) -> Figure:
         seconds.plot(rows.frames, rows.seconds, "o-", color=colour, linewidth=1)
     memory.set(xlabel="frames", ylabel="memory above the weights (GB)", ylim=(0, None))
     seconds.set(xlabel="frames", ylabel="time of a forward pass (seconds)", ylim=(0, None))
-    memory.legend(fontsize="x-small", title="points measured, lines predicted", title_fontsize="x-small")
+    points, labels = memory.get_legend_handles_labels()
+    figure.legend(points, labels, loc="outside lower center", ncols=3, fontsize="small")
     return figure
