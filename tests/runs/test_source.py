@@ -46,7 +46,7 @@ def test_computing_code_is_all_there_and_runs_do_not_count():
     assert "fgq/quant/grid.py" in files and "fgq/errors.py" in files
     assert not any(name.startswith(("fgq/runs", "fgq/training")) for name in files)
     assert files.items() <= source_files(SHOWN).items()
-    assert "fgq/plots.py" in source_files(SHOWN)
+    assert "fgq/plots/style.py" in source_files(SHOWN)
 
 
 def test_binary_files_count_by_their_bytes(tmp_path):
