@@ -1,68 +1,224 @@
-"""What it costs each task when one block alone is quantized: measured, and as the Fisher predicts it."""
+"""What it costs each task when one part of the model alone is quantized: measured, and as the Fisher predicts it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from fgq.affine.learnable_block import LearnableBlock
+from fgq.affine.quantized_block import QuantizedBlock
+from fgq.affine.sites import SITES
 from fgq.affine.spec import BlockSpec
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
+from fgq.evaluation.deviation import deviations
 from fgq.fisher import FisherTable
+from fgq.fisher.gradients import TOKEN_KINDS
+from fgq.quant.grid import OFF_BITS, Grid
 from fgq.vggt import TASK_OUTPUT, TASKS, VGGT, Predictions
-from fgq.vggt.aggregator import run_block
+from fgq.vggt.aggregator import FrameLayout, run_block
+
+OWN_METRIC = {"camera": "deviation_rotation", "depth": "deviation_depth", "points": "deviation_points"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is quantized while all else stays in full precision: a block, or less of one.
+
+    `linear` is the path of one linear layer in it. `kind` (camera, register or patch) and `channels` (first, last + 1)
+    keep the quantization error of the block's output in these tokens and channels and take it away elsewhere.
+    """
+
+    block: str
+    linear: str | None = None
+    kind: str | None = None
+    channels: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        columns = f"channels {self.channels[0]} to {self.channels[1] - 1}" if self.channels else None
+        return " ".join(filter(None, (self.block, self.linear, self.kind, columns)))
+
+
+def whole_blocks(model: VGGT) -> list[Part]:
+    return [Part(name) for name in model.config.block_names]
+
+
+def single_linears(model: VGGT) -> list[Part]:
+    return [Part(name, linear=site.linear) for name in model.config.block_names for site in SITES]
+
+
+def single_kinds(model: VGGT) -> list[Part]:
+    """Camera, register and patch tokens of each block's output."""
+    return [Part(name, kind=kind) for name in model.config.block_names for kind in TOKEN_KINDS]
+
+
+def channel_groups(model: VGGT, size: int) -> list[Part]:
+    """Neighbouring channels of each block's output, `size` at a time; the last group may be smaller."""
+    width = model.config.embed_dim
+    starts = range(0, width, size)
+    return [Part(name, channels=(c, min(c + size, width))) for name in model.config.block_names for c in starts]
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Damage of each part on its own, means over clips, and the errors of its block's output that caused it."""
+
+    parts: tuple[Part, ...]
+    output_error: Float[Tensor, "parts tasks"]  # ½ |y' - y|² of the task's whole raw output, float64
+    own_metric: Float[Tensor, "parts tasks"]  # deviation from full precision: degrees, relative depth, relative points
+    errors: Float[Tensor, "parts kinds channels"]  # E[Δ²], mean over the tokens of each kind, float64
+    tokens: Float[Tensor, " kinds"]  # tokens of each kind in a frame
+
+    def predict(self, fisher: FisherTable, by_kind: bool = False) -> Float[Tensor, "parts tasks"]:
+        """½ Σ_c F[l, c] E[Δ_c²], the diagonal second-order term (arXiv:2605.15828), E the mean over all tokens.
+
+        With `by_kind` every kind of token has its own sum: ½ Σ_kind Σ_c F[l, kind, c] E_kind[Δ_c²].
+        Raises FgqError for a table of other blocks, or without kinds where they are asked for.
+        """
+        rows = [fisher.tasks.index(task) for task in TASKS]
+        unknown = {part.block for part in self.parts} - set(fisher.block_names)
+        if unknown:
+            raise FgqError(f"the Fisher table has no block {min(unknown)}: estimate it on the model that was measured")
+        blocks = [fisher.block_names.index(part.block) for part in self.parts]
+        if not by_kind:
+            errors = torch.einsum("pkc,k->pc", self.errors, self.tokens / self.tokens.sum())
+            return 0.5 * torch.einsum("tpc,pc->pt", fisher.values[rows][:, blocks].double(), errors)
+        if fisher.by_kind is None:
+            raise FgqError("this Fisher table does not keep the kinds of tokens apart: estimate it again")
+        return 0.5 * torch.einsum("tkpc,pkc->pt", fisher.by_kind[rows][:, :, blocks].double(), self.errors)
+
+    def table(self, predicted: Float[Tensor, "parts tasks"] | None = None) -> pd.DataFrame:
+        """One row a part and task: part, block, task, output_error, own_metric and, where it is given, predicted."""
+        rows = [
+            (str(part), part.block, task, self.output_error[p, t].item(), self.own_metric[p, t].item())
+            for p, part in enumerate(self.parts)
+            for t, task in enumerate(TASKS)
+        ]
+        frame = pd.DataFrame(rows, columns=["part", "block", "task", "output_error", "own_metric"])
+        return frame if predicted is None else frame.assign(predicted=predicted.flatten().tolist())
 
 
 @torch.no_grad()
-def block_sensitivity(model: VGGT, scenes: Sequence[Scene], spec: BlockSpec, fisher: FisherTable) -> pd.DataFrame:
-    """One row a block and task: `measured` and `predicted` damage, means over clips; the model is not changed.
+def measure_sensitivity(
+    model: VGGT,
+    small: VGGT,
+    scenes: Sequence[Scene],
+    parts: Sequence[Part] | None = None,
+    progress: bool = True,
+) -> Sensitivity:
+    """The damage of each part of `small`, a quantized model made from `model`, put into `model` on its own.
 
-    measured  = ½ |y(quantized block) - y|², the squared deviation of the task's whole raw output;
-    predicted = ½ Σ_c F[l, c] E[Δ_c²], the diagonal second-order term (arXiv:2605.15828): Δ is the error of the
-    block's output when it reads full-precision inputs, E the mean over tokens.
-    Blocks are rounded to nearest as `spec` says. What runs before the block is computed once for all blocks.
-    Raises FgqError for no scenes, a Fisher of another model, and an output that is not finite (names scene and block).
+    `parts` are all blocks unless told. What runs before a block is computed once for all parts, and the parts of one
+    block run on together. Neither model is changed.
+    Raises FgqError for no scenes or parts, a part that does not exist, a single linear layer behind transforms (which
+    belong to the whole block), and an output that is not finite (names scene and part).
     """
     if not scenes:
         raise FgqError("the sensitivity needs at least one scene, got none: load some with fgq.load_scenes")
-    fisher.check_matches(model)
-    blocks = list(model.aggregator.blocks())
-    rounded = [LearnableBlock(block, spec).freeze() for _, block in blocks]
-    measured = torch.zeros(len(TASKS), len(blocks), dtype=torch.float64)
-    predicted = torch.zeros_like(measured)
-    rows = [fisher.tasks.index(task) for task in TASKS]
-    for scene in scenes:
+    parts = tuple(whole_blocks(model) if parts is None else parts)
+    blocks, fixed = dict(model.aggregator.blocks()), dict(small.aggregator.blocks())
+    check_parts(parts, blocks, fixed, model.config.embed_dim)
+    groups = {
+        name: [
+            (p, part, part_of(blocks[name], fixed[name], part)) for p, part in enumerate(parts) if part.block == name
+        ]
+        for name in blocks
+    }
+    special = model.config.num_special_tokens
+    damage = torch.zeros(2, len(parts), len(TASKS), dtype=torch.float64)
+    errors = torch.zeros(len(parts), len(TOKEN_KINDS), model.config.embed_dim, dtype=torch.float64)
+    for scene in tqdm(scenes, desc="Sensitivity", unit="clip", disable=not progress):
         images = model.check_images(scene.images.to(model.device, model.dtype))
         layout = model.aggregator.layout(images)
         inputs = [model.aggregator.embed(images)]
-        for name, block in blocks:
+        for name, block in blocks.items():
             inputs.append(run_block(block, name[0], inputs[-1], layout))
         reference = model.read_heads(inputs[1:], images.shape)
-        for index, (name, _) in enumerate(blocks):
-            outputs = inputs[1 : index + 1]
-            tokens = run_block(rounded[index], name[0], inputs[index], layout)
-            outputs.append(tokens)
-            for later, block in blocks[index + 1 :]:
-                outputs.append(run_block(block, later[0], outputs[-1], layout))
-            moved = half_squared_deviation(model.read_heads(outputs, images.shape), reference)
-            if not torch.isfinite(moved).all():
-                raise FgqError(f"scene {scene.name}: with block {name} quantized the output holds NaN or infinity")
-            measured[:, index] += moved
-            error = (tokens - inputs[index + 1]).double().square().flatten(0, -2).mean(0).cpu()
-            predicted[:, index] += 0.5 * fisher.values[rows, index].double() @ error
-    return pd.DataFrame(
-        [
-            (name, task, measured[t, b].item() / len(scenes), predicted[t, b].item() / len(scenes))
-            for b, (name, _) in enumerate(blocks)
-            for t, task in enumerate(TASKS)
-        ],
-        columns=["block", "task", "measured", "predicted"],
-    )
+        for index, (name, group) in enumerate(groups.items()):
+            if not group:
+                continue
+            target = inputs[index + 1]
+            moved = [
+                target + error_of(part, run_block(q, name[0], inputs[index], layout) - target, special)
+                for _, part, q in group
+            ]
+            for (p, _, _), tokens in zip(group, moved, strict=True):
+                errors[p] += mean_by_kind((tokens - target).double().square(), special).cpu()
+            for (p, part, _), answer in zip(group, run_on(model, inputs, index, moved, images), strict=True):
+                found = torch.tensor(damages(answer, reference), dtype=torch.float64)
+                if not torch.isfinite(found).all():
+                    raise FgqError(f"scene {scene.name}: with {part} quantized the output holds NaN or infinity")
+                damage[:, p] += found
+    count = len(scenes)
+    kinds = torch.tensor([1.0, special - 1.0, inputs[0].shape[1] - special], dtype=torch.float64)
+    return Sensitivity(parts, damage[0] / count, damage[1] / count, errors / count, kinds)
 
 
-def half_squared_deviation(moved: Predictions, reference: Predictions) -> Tensor:
-    """½ of the squared distance between the raw outputs of each task, [tasks], float64."""
+def check_parts(parts: Sequence[Part], blocks: dict[str, nn.Module], fixed: dict[str, nn.Module], width: int) -> None:
+    if not parts:
+        raise FgqError("the sensitivity needs at least one part to quantize, got none")
+    linears = [site.linear for site in SITES]
+    for part in parts:
+        if part.block not in blocks:
+            raise FgqError(f"part {part}: the model has no block {part.block}")
+        if not isinstance(fixed.get(part.block), QuantizedBlock):
+            raise FgqError(f"part {part}: block {part.block} of the second model is not quantized: see fgq.quantize")
+        if part.linear is not None and part.linear not in linears:
+            raise FgqError(f"part {part}: a block has no linear layer {part.linear}: choose {', '.join(linears)}")
+        if part.linear is not None and fixed[part.block].spec.transforms != "none":
+            raise FgqError(f"part {part}: its input is transformed, so the layer cannot be quantized on its own")
+        if part.kind is not None and part.kind not in TOKEN_KINDS:
+            raise FgqError(f"part {part}: no tokens are of kind {part.kind}: choose {', '.join(TOKEN_KINDS)}")
+        if part.channels is not None and not 0 <= part.channels[0] < part.channels[1] <= width:
+            raise FgqError(f"part {part}: a block's output has channels 0 to {width - 1}")
+
+
+def part_of(block: nn.Module, fixed: QuantizedBlock, part: Part) -> nn.Module:
+    """The quantized block, or the full-precision one in which one linear layer is quantized."""
+    if part.linear is None:
+        return fixed
+    off = Grid(OFF_BITS)
+    single = LearnableBlock(block, BlockSpec(off, off)).freeze()
+    single.set_submodule(part.linear, fixed.get_submodule(part.linear))
+    return single
+
+
+def error_of(part: Part, error: Float[Tensor, "frames tokens channels"], special: int) -> Tensor:
+    """The error where the part keeps it, zero elsewhere."""
+    if part.kind is None and part.channels is None:
+        return error
+    kept = torch.zeros_like(error)
+    rows = dict(zip(TOKEN_KINDS, (slice(0, 1), slice(1, special), slice(special, None)), strict=True))
+    where = (slice(None), rows.get(part.kind, slice(None)), slice(*part.channels) if part.channels else slice(None))
+    kept[where] = error[where]
+    return kept
+
+
+def mean_by_kind(squares: Float[Tensor, "frames tokens channels"], special: int) -> Float[Tensor, "kinds channels"]:
+    kinds = (squares[:, :1], squares[:, 1:special], squares[:, special:])
+    return torch.stack([kind.mean((0, 1)) if kind.shape[1] else squares.new_zeros(squares.shape[-1]) for kind in kinds])
+
+
+def run_on(model: VGGT, inputs: list[Tensor], index: int, moved: list[Tensor], images: Tensor) -> Iterator[Predictions]:
+    """What the model answers for each of several outputs of block `index`, all run as one batch."""
+    _, frames, _, height, width = images.shape
+    patch = model.config.patch_size
+    layout = FrameLayout(len(moved), frames, height // patch, width // patch, model.config, images.device)
+    outputs = [tokens.repeat(len(moved), 1, 1) for tokens in inputs[1 : index + 1]] + [torch.cat(moved)]
+    for name, block in list(model.aggregator.blocks())[index + 1 :]:
+        outputs.append(run_block(block, name[0], outputs[-1], layout))
+    answers = model.read_heads(outputs, (len(moved), *images.shape[1:]))
+    for row in range(len(moved)):
+        yield Predictions(**{output: answers[output][row : row + 1] for output in TASK_OUTPUT.values()})
+
+
+def damages(moved: Predictions, reference: Predictions) -> list[list[float]]:
+    """Of one clip, by task: ½ of the squared distance between raw outputs, and the task's own metric."""
     pairs = [(moved[TASK_OUTPUT[task]].double(), reference[TASK_OUTPUT[task]].double()) for task in TASKS]
-    return torch.stack([0.5 * (mine - theirs).square().sum() for mine, theirs in pairs]).cpu()
+    squared = [0.5 * (mine - theirs).square().sum().item() for mine, theirs in pairs]
+    own = deviations(moved, reference)
+    return [squared, [own[OWN_METRIC[task]] for task in TASKS]]
