@@ -182,7 +182,7 @@ def part_of(block: nn.Module, fixed: QuantizedBlock, part: Part) -> nn.Module:
     if part.linear is None:
         return fixed
     off = Grid(OFF_BITS)
-    single = LearnableBlock(block, BlockSpec(off, off)).freeze()
+    single = LearnableBlock(block, BlockSpec(off, off)).freeze().to(fixed.norm1.weight.dtype)
     single.set_submodule(part.linear, fixed.get_submodule(part.linear))
     return single
 
