@@ -134,6 +134,9 @@ ESTIMATORS: dict[str, Estimator] = {
 }
 RANDOM = {"hutchinson", "likelihood"}  # those whose draws differ
 NEEDS_TRUTH = {"empirical"}
+# Those that differentiate the camera as the function that it is. The published one sees its last iteration only, as
+# VGGT's camera head cuts the gradient between iterations: a share of the true gradient that training made small.
+UNROLLED = {"hutchinson", "likelihood", "empirical"}
 
 
 def find_estimator(name: str, probes: int) -> Estimator:

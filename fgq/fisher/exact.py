@@ -29,7 +29,7 @@ def exact_fisher(
             images = model.check_images(scene.images.to(model.device, model.dtype))
             outputs = outputs_with_graph(model, images)
             for k, task in enumerate(TASKS):
-                predictions = model.read_heads(outputs, images.shape, tasks=(task,))
+                predictions = model.read_heads(outputs, images.shape, tasks=(task,), unrolled=True)
                 for value, information in observed(predictions, task, estimator):
                     rows = torch.autograd.grad(value, outputs, retain_graph=True, materialize_grads=True)
                     squares = [sum_by_kind(row, 1, model.config.num_special_tokens)[0].sum(0) for row in rows]

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fgq.data.scene import Scene
-from fgq.fisher.estimators import NEEDS_TRUTH, Clips, find_estimator, truth_scale
+from fgq.fisher.estimators import NEEDS_TRUTH, UNROLLED, Clips, find_estimator, truth_scale
 from fgq.vggt import TASKS, VGGT
 from fgq.vggt.aggregator import run_block
 
@@ -47,7 +47,7 @@ def squared_gradients(model: VGGT, scenes: list[Scene], job: Job) -> Squares:
         scales = truth_scales(model, outputs, images, scenes) if job.estimator in NEEDS_TRUTH else ()
         clips = Clips(tuple(scenes), tuple(clip_generator(job.seed, scene) for scene in scenes), scales)
         for task in TASKS:
-            predictions = model.read_heads(outputs, images.shape, tasks=(task,))
+            predictions = model.read_heads(outputs, images.shape, tasks=(task,), unrolled=job.estimator in UNROLLED)
             draws = []
             for _ in range(job.probes):
                 scalar = estimator(predictions, task, clips)

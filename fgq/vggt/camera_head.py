@@ -23,11 +23,13 @@ class CameraHead(nn.Module):
         self.poseLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 3 * dim))
         self.pose_branch = Mlp(dim, dim // 2, POSE_SIZE)
 
-    def forward(self, camera_tokens: Tensor) -> list[Tensor]:
+    def forward(self, camera_tokens: Tensor, unrolled: bool = False) -> list[Tensor]:
         """Camera tokens [B, S, 2C] of the last layer to one pose encoding [B, S, 9] an iteration.
 
-        Each iteration is told the one before it, without gradient, through a shift, scale and gate of the tokens.
-        Tokens are read in the head's own precision; poses add up in float32, since the last steps are small.
+        Each iteration is told the one before it through a shift, scale and gate of the tokens, and adds to it;
+        gradients pass from one to the other only if `unrolled`. As VGGT was trained they do not, so that the gradient
+        of an answer is that of its last, smallest correction. Tokens are read in the head's own precision; poses add up
+        in float32 at least, since the last steps are small.
         """
         camera_tokens = camera_tokens.to(self.token_norm.weight.dtype)
         batch, frames, dim = camera_tokens.shape
@@ -35,10 +37,14 @@ class CameraHead(nn.Module):
         normed = functional.layer_norm(tokens, (dim,), eps=1e-6)
         raw, poses = None, []
         for _ in range(NUM_ITERATIONS):
-            known = self.empty_pose_tokens.expand(batch, frames, -1) if raw is None else raw.detach()
+            if raw is None:
+                known = self.empty_pose_tokens.expand(batch, frames, -1)
+            else:
+                known = raw if unrolled else raw.detach()
             shift, scale, gate = self.poseLN_modulation(self.embed_pose(known.to(tokens.dtype))).chunk(3, dim=-1)
             refined = self.trunk(tokens + gate * (normed * (1 + scale) + shift))
-            delta = self.pose_branch(self.trunk_norm(refined)).float()
+            delta = self.pose_branch(self.trunk_norm(refined))
+            delta = delta.to(torch.promote_types(delta.dtype, torch.float32))
             raw = delta if raw is None else known + delta
             poses.append(torch.cat([raw[..., :7], raw[..., 7:].relu()], dim=-1))
         return poses

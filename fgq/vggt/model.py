@@ -160,11 +160,13 @@ class VGGT(PreTrainedModel):
         image_shape: tuple[int, ...],
         tasks: tuple[str, ...] = TASKS,
         frames_chunk: int | None = None,
+        unrolled: bool = False,
     ) -> Predictions:
         """The heads of `tasks` on block outputs [B * S, tokens, C], by their positions in running order.
 
         The dense heads see `frames_chunk` frames at a time, by default as many as have 2 × 224 × 224 pixels together.
         Frames do not see one another there, so this changes memory alone (and rounding, below 1e-5 of the largest).
+        With `unrolled` gradients pass through all iterations of the camera head, not through the last alone.
         Raises FgqError for a chunk of no frames.
         """
         batch, frames, _, height, width = image_shape
@@ -176,7 +178,7 @@ class VGGT(PreTrainedModel):
         predictions = Predictions()
         if "camera" in tasks:
             camera_tokens = torch.cat([block_outputs[2 * self.config.depth - 2 + i][:, 0] for i in (0, 1)], dim=-1)
-            poses = self.camera_head(camera_tokens.unflatten(0, (batch, frames)))
+            poses = self.camera_head(camera_tokens.unflatten(0, (batch, frames)), unrolled)
             predictions.pose_enc_list = tuple(poses)
             predictions.pose_enc = poses[-1]
         if "depth" in tasks:

@@ -80,7 +80,7 @@ class LinearPose(nn.Module):
         super().__init__()
         self.matrix = matrix
 
-    def forward(self, tokens: torch.Tensor) -> list[torch.Tensor]:
+    def forward(self, tokens: torch.Tensor, unrolled: bool = False) -> list[torch.Tensor]:
         return [tokens @ self.matrix]
 
 

@@ -11,8 +11,10 @@ from fgq.errors import FgqError
 from fgq.fisher import TOKEN_KINDS, FisherTable, estimate_fisher
 from fgq.fisher.estimators import ESTIMATORS, Clips, hutchinson, likelihood
 from fgq.fisher.exact import exact_fisher
+from fgq.fisher.gradients import frozen, outputs_with_graph
 from fgq.geometry import decode_pose
 from fgq.vggt import Predictions
+from fgq.vggt.aggregator import run_block
 
 CAMERA, DEPTH, POINTS = range(3)
 
@@ -42,6 +44,44 @@ def test_random_estimators_are_within_three_standard_errors_of_the_full_jacobian
     distance = (table.values.double() - truth).abs() / table.standard_error
     assert torch.isfinite(distance).all() and distance.max() < (3 if estimator == "hutchinson" else 4)
     assert distance.square().mean().sqrt() > 0.5  # the errors are no larger than they should be
+
+
+@torch.no_grad()
+def finite_differences(model, scene, step=1e-5):
+    """Σ_i (∂pose_i/∂h)² of every block, from the answers to moved tokens alone: no autograd, nothing cut."""
+    images = scene.images.to(model.dtype)[None]
+    layout, blocks = model.aggregator.layout(images), list(model.aggregator.blocks())
+    outputs = model.aggregator(images)
+    squares = torch.zeros(len(blocks), model.config.embed_dim, dtype=torch.float64)
+
+    def pose(index, tokens):
+        later = [*outputs[:index], tokens]
+        for name, block in blocks[index + 1 :]:
+            later.append(run_block(block, name[0], later[-1], layout))
+        return model.read_heads(later, images.shape, tasks=("camera",)).pose_enc
+
+    for index, tokens in enumerate(outputs):
+        for position in torch.cartesian_prod(*map(torch.arange, tokens.shape)).tolist():
+            move = torch.zeros_like(tokens)
+            move[tuple(position)] = step
+            slope = (pose(index, tokens + move) - pose(index, tokens - move)) / (2 * step)
+            squares[index, position[-1]] += slope.square().sum()
+    return squares
+
+
+def test_the_camera_s_gradient_passes_through_every_iteration_of_its_head(small, scenes):
+    """VGGT cuts the gradient between iterations; the answer depends on the tokens through all of them."""
+    model, scene = small.double(), scenes[0]
+    truth = finite_differences(model, scene)
+    torch.testing.assert_close(exact_fisher(model, [scene])[CAMERA], truth, rtol=1e-4, atol=1e-6 * float(truth.max()))
+    cut = torch.zeros_like(truth)  # as published, and as autograd has it unless told
+    with frozen(model), torch.enable_grad():
+        images = scene.images.double()[None]
+        outputs = outputs_with_graph(model, images)
+        for value in model.read_heads(outputs, images.shape, tasks=("camera",)).pose_enc.flatten():
+            rows = torch.autograd.grad(value, outputs, retain_graph=True, materialize_grads=True)
+            cut += torch.stack([row.square().sum((0, 1)) for row in rows])
+    assert float((cut / truth).max()) < 0.9
 
 
 def test_hutchinson_converges_at_the_rate_of_a_mean(small, scenes):
