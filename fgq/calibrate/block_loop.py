@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -65,6 +66,12 @@ class BlockProblem:
             plain += share * error.mean().item()
             weighted += share * (error * self.weights).mean().item()
         return plain, weighted
+
+
+def block_generator(seed: int, index: int) -> torch.Generator:
+    """Randomness of one block, the same whatever the order in which blocks are calibrated."""
+    state = np.random.SeedSequence([seed % 2**64, index]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
 class NotFinite(ArithmeticError):

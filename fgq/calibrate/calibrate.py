@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from tqdm.auto import tqdm
 
 from fgq.affine.learnable_block import LearnableBlock
 from fgq.affine.quantized_block import empty_quantized_block
-from fgq.calibrate.block_loop import BlockProblem, calibrate_block
+from fgq.calibrate.allocate import allocate_bits
+from fgq.calibrate.block_loop import BlockProblem, block_generator, calibrate_block
 from fgq.calibrate.log import BlockLog, Quantization
 from fgq.calibrate.objective import Weights, find_weights
 from fgq.calibrate.recipe import Recipe, RecipeError, find_recipe
@@ -59,7 +59,8 @@ def quantize(
     (the model's own unless told), where the encoder comes first and then one block at a time.
 
     `recipe` is a name in RECIPES or a Recipe; bits of None keep the recipe's (4 and 4); `overrides` replace its other
-    fields. `scenes` are calibration clips of one frame count and size ("rtn" and "quarot" need none, but without them
+    fields. With a `bit_budget` the table `fisher` deals weight bits to the blocks first, and the result's recipe states
+    them. `scenes` are calibration clips of one frame count and size ("rtn" and "quarot" need none, but without them
     the log has no losses). `fisher` is a Fisher table, or calibration weights [blocks, channels]. `model.quantization`
     of the result holds the recipe, the seed and one log a block. Block l draws from (seed, l) alone.
     Between the blocks the clips' tokens are kept in memory as long as they take at most `token_budget` bytes, and
@@ -75,13 +76,15 @@ def quantize(
     result = Result(model, in_place)
     if not scenes and not recipe.needs_scenes:
         for index, (name, block) in enumerate(model.aggregator.blocks()):
-            result.take(*round_block(name, block, recipe, block_generator(seed, index)))
+            result.take(*round_block(name, block, recipe.of_block(index), block_generator(seed, index)))
         return result.finish(recipe, seed)
     check_scenes(scenes, recipe)
     layouts = TokenLayouts(model, scenes[0].images, device)
     recipe, store = place_tokens(recipe, tokens_shape(model, scenes), token_budget, cache_dir)
     with moved(model.aggregator, device, but=("frame_blocks", "global_blocks")):
         inputs = embed_clips(model, scenes, recipe, device, store)
+    if recipe.deals_bits:
+        recipe = allocate_bits(model, inputs, layouts, recipe, fisher, seed, store)
     seen = inputs  # `inputs` are the full-precision model's, `seen` what the block reads while it is calibrated
     steps = recipe.epochs * len(list(batches(len(scenes), recipe.clips_per_step))) if recipe.learns else 0
     with tqdm(total=model.config.num_blocks * max(steps, 1), unit="step", disable=not progress) as bar:
@@ -100,7 +103,8 @@ def quantize(
 
             problem = BlockProblem(name[0], seen, targets, weights[index], layouts)
             generator = block_generator(seed, index)
-            quantized, log = calibrate_block(name, block, problem, input_max, recipe, generator, report)
+            own = recipe.of_block(index)
+            quantized, log = calibrate_block(name, block, problem, input_max, own, generator, report)
             if log.warning:
                 warnings.warn(log.warning, stacklevel=2)
             bar.n = (index + 1) * max(steps, 1)
@@ -164,15 +168,10 @@ def place_tokens(
 ) -> tuple[Recipe, TokenStore]:
     """Memory for the tokens, or files, in which case the recipe says that they are rounded to bfloat16."""
     tensors = 2 if recipe.block_inputs == "full_precision" else 4  # input and output; those of both models
+    tensors += recipe.deals_bits  # which runs through the model ahead
     if fits(budget, tensors, shape, getattr(torch, recipe.token_dtype)):
         return recipe, TokenStore()
     return replace(recipe, token_dtype="bfloat16"), TokenStore(cache_dir or tempfile.gettempdir())
-
-
-def block_generator(seed: int, index: int) -> torch.Generator:
-    """Randomness of one block, the same whatever the order in which blocks are calibrated."""
-    state = np.random.SeedSequence([seed % 2**64, index]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
 def round_block(name: str, block: Block, recipe: Recipe, generator: torch.Generator) -> tuple[nn.Module, BlockLog]:
@@ -184,5 +183,5 @@ def round_block(name: str, block: Block, recipe: Recipe, generator: torch.Genera
 
 def replace_with_empty_blocks(model: VGGT, recipe: Recipe) -> None:
     """Puts empty quantized blocks into a model, in place, so that a quantized state dict loads into it strictly."""
-    for name, _ in list(model.aggregator.blocks()):
-        model.aggregator.replace_block(name, empty_quantized_block(model.config, recipe.block_spec()))
+    for index, (name, _) in enumerate(list(model.aggregator.blocks())):
+        model.aggregator.replace_block(name, empty_quantized_block(model.config, recipe.of_block(index).block_spec()))

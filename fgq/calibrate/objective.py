@@ -6,7 +6,7 @@ from torch import Tensor
 
 from fgq.calibrate.recipe import Recipe, RecipeError
 from fgq.fisher import FisherTable
-from fgq.vggt import VGGT
+from fgq.vggt import TASKS, VGGT
 
 Weights = Float[Tensor, "blocks channels"]
 
@@ -35,6 +35,15 @@ def find_weights(recipe: Recipe, fisher: FisherTable | Weights | None, model: VG
     negative ones and NaN; FgqError for a table that was estimated on another model.
     """
     names, channels = model.config.block_names, model.config.embed_dim
+    if recipe.block_weight_bits is not None and len(recipe.block_weight_bits) != len(names):
+        raise RecipeError(
+            f"block_weight_bits states {len(recipe.block_weight_bits)} blocks, the model has {len(names)}"
+        )
+    if recipe.deals_bits and not isinstance(fisher, FisherTable):
+        raise RecipeError(
+            f"recipe {recipe.name!r} deals bits to blocks by their Fisher information: pass fisher= a table of "
+            "fgq.estimate_fisher, or state block_weight_bits"
+        )
     if recipe.weighting == "uniform":
         return torch.ones(len(names), channels)
     if fisher is None:
@@ -44,7 +53,7 @@ def find_weights(recipe: Recipe, fisher: FisherTable | Weights | None, model: VG
         )
     if isinstance(fisher, FisherTable):
         fisher.check_matches(model)
-        return fisher.calibration_weights()
+        return fisher.calibration_weights(dict(zip(TASKS, recipe.task_weights, strict=True)))
     if list(fisher.shape) != [len(names), channels]:
         raise RecipeError(
             f"the Fisher weights are {list(fisher.shape)} [blocks, channels] but the model has "

@@ -6,6 +6,7 @@ from typing import Any
 from fgq.affine.spec import TRANSFORMS, BlockSpec
 from fgq.errors import FgqError
 from fgq.quant.grid import Grid
+from fgq.vggt import TASKS
 
 
 class RecipeError(FgqError):
@@ -22,6 +23,9 @@ CHOICES = {
     "token_dtype": ("float32", "bfloat16"),
     "autocast": ("off", "bfloat16"),
 }
+
+
+BIT_CHOICES = (2, 3, 4, 6, 8)  # for the weights of a block, where a budget is dealt
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,11 @@ class Recipe:
     clipping: str = "none"  # "learned": sigmoid factors on every range
     rounding: str = "nearest"  # of weights, once transforms and clips are fixed; or "gptq"
     weighting: str = "uniform"  # of channels in the block loss; "fisher" needs a Fisher table
+    task_weights: tuple[float, ...] = (1.0, 1.0, 1.0)  # of camera, depth and points where the Fisher is merged
+    bit_budget: float | None = (
+        None  # weight bits on average, dealt to the blocks by their Fisher (fgq.calibrate.allocate)
+    )
+    block_weight_bits: tuple[int, ...] | None = None  # of each block in running order, in place of weight_bits
     block_inputs: str = "full_precision"  # what a block reads while it is calibrated; "quantized": what it will read
     qkv_clip: str = "separate"  # q, k and v each clip their common input, or share one clip
     epochs: int = 15  # passes over the calibration clips, for each block
@@ -66,7 +75,26 @@ class Recipe:
                 raise RecipeError(f"{field} must be a positive number, not {getattr(self, field)!r}")
         if not 0 <= self.smooth_alpha <= 1:
             raise RecipeError(f"smooth_alpha must lie between 0 and 1, not {self.smooth_alpha!r}")
+        for field in ("task_weights", "block_weight_bits"):  # JSON holds them as lists
+            if isinstance(getattr(self, field), list):
+                object.__setattr__(self, field, tuple(getattr(self, field)))
+        self.check_task_weights()
+        if self.bit_budget is not None and not BIT_CHOICES[0] <= self.bit_budget <= BIT_CHOICES[-1]:
+            raise RecipeError(
+                f"bit_budget must lie between {BIT_CHOICES[0]} and {BIT_CHOICES[-1]}, not {self.bit_budget!r}"
+            )
+        for bits in self.block_weight_bits or ():
+            replace(self, weight_bits=bits, block_weight_bits=None)  # whose grid checks them
         self.block_spec()  # the grids check the bits
+
+    def check_task_weights(self) -> None:
+        weights = self.task_weights
+        numbers = all(isinstance(weight, int | float) and 0 <= weight < float("inf") for weight in weights)
+        if len(weights) != len(TASKS) or not numbers or not any(weights):
+            raise RecipeError(
+                f"task_weights must be {len(TASKS)} numbers, for {', '.join(TASKS)}, none negative and one above 0, "
+                f"not {weights!r}"
+            )
 
     @property
     def learns(self) -> bool:
@@ -77,7 +105,18 @@ class Recipe:
     @property
     def needs_scenes(self) -> bool:
         """Whether it looks at activations at all."""
-        return self.learns or self.transforms == "diagonal" or self.rounding == "gptq"
+        return self.learns or self.transforms == "diagonal" or self.rounding == "gptq" or self.deals_bits
+
+    @property
+    def deals_bits(self) -> bool:
+        """Whether the bits of its blocks are still to be found."""
+        return self.bit_budget is not None and self.block_weight_bits is None
+
+    def of_block(self, index: int) -> "Recipe":
+        """The recipe that block number `index` is calibrated with: it has the block's own bits."""
+        if self.block_weight_bits is None:
+            return self
+        return replace(self, weight_bits=self.block_weight_bits[index], block_weight_bits=None, bit_budget=None)
 
     def block_spec(self) -> BlockSpec:
         return BlockSpec(
@@ -110,15 +149,24 @@ RECIPES = {
 }
 
 
+NONE = type(None)
+ACCEPTED = {  # of fields whose type is more than a name
+    "task_weights": (tuple, list),
+    "bit_budget": (int, float, NONE),
+    "block_weight_bits": (tuple, list, NONE),
+}
+
+
 def check_fields(values: dict[str, Any]) -> None:
     """Raises RecipeError for a field that does not exist or a value of another type than the field's."""
     known = {field.name: field.type for field in fields(Recipe)}
     for name, value in values.items():
         if name not in known:
             raise RecipeError(f"a recipe has no field {name}: choose from {', '.join(known)}")
-        accepted = (int, float) if known[name] is float else known[name]
+        accepted = ACCEPTED.get(name) or ((int, float) if known[name] is float else known[name])
         if not isinstance(value, accepted) or (isinstance(value, bool) and known[name] is not bool):
-            raise RecipeError(f"{name} must be of type {known[name].__name__}, not {value!r}")
+            wanted = getattr(known[name], "__name__", str(known[name]))
+            raise RecipeError(f"{name} must be of type {wanted}, not {value!r}")
 
 
 def find_recipe(

@@ -17,6 +17,7 @@ from fgq.data.scene import Scene
 from fgq.errors import FgqError
 from fgq.evaluation.deviation import deviations
 from fgq.fisher import FisherTable
+from fgq.fisher.damage import mean_by_kind, predict_damage
 from fgq.fisher.gradients import TOKEN_KINDS
 from fgq.quant.grid import OFF_BITS, Grid
 from fgq.vggt import TASK_OUTPUT, TASKS, VGGT, Predictions
@@ -79,17 +80,8 @@ class Sensitivity:
         With `by_kind` every kind of token has its own sum: ½ Σ_kind Σ_c F[l, kind, c] E_kind[Δ_c²].
         Raises FgqError for a table of other blocks, or without kinds where they are asked for.
         """
-        rows = [fisher.tasks.index(task) for task in TASKS]
-        unknown = {part.block for part in self.parts} - set(fisher.block_names)
-        if unknown:
-            raise FgqError(f"the Fisher table has no block {min(unknown)}: estimate it on the model that was measured")
-        blocks = [fisher.block_names.index(part.block) for part in self.parts]
-        if not by_kind:
-            errors = torch.einsum("pkc,k->pc", self.errors, self.tokens / self.tokens.sum())
-            return 0.5 * torch.einsum("tpc,pc->pt", fisher.values[rows][:, blocks].double(), errors)
-        if fisher.by_kind is None:
-            raise FgqError("this Fisher table does not keep the kinds of tokens apart: estimate it again")
-        return 0.5 * torch.einsum("tkpc,pkc->pt", fisher.by_kind[rows][:, :, blocks].double(), self.errors)
+        blocks = [part.block for part in self.parts]
+        return predict_damage(fisher, blocks, self.errors, None if by_kind else self.tokens)
 
     def table(self, predicted: Float[Tensor, "parts tasks"] | None = None) -> pd.DataFrame:
         """One row a part and task: part, block, task, output_error, own_metric and, where it is given, predicted."""
@@ -196,11 +188,6 @@ def error_of(part: Part, error: Float[Tensor, "frames tokens channels"], special
     where = (slice(None), rows.get(part.kind, slice(None)), slice(*part.channels) if part.channels else slice(None))
     kept[where] = error[where]
     return kept
-
-
-def mean_by_kind(squares: Float[Tensor, "frames tokens channels"], special: int) -> Float[Tensor, "kinds channels"]:
-    kinds = (squares[:, :1], squares[:, 1:special], squares[:, special:])
-    return torch.stack([kind.mean((0, 1)) if kind.shape[1] else squares.new_zeros(squares.shape[-1]) for kind in kinds])
 
 
 def run_on(model: VGGT, inputs: list[Tensor], index: int, moved: list[Tensor], images: Tensor) -> Iterator[Predictions]:

@@ -1,0 +1,68 @@
+"""Which block gets how many bits: the Fisher compares blocks, which the calibration loss cannot."""
+
+import copy
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fgq.affine.learnable_block import LearnableBlock
+from fgq.calibrate.block_loop import block_generator
+from fgq.calibrate.recipe import BIT_CHOICES, Recipe
+from fgq.calibrate.token_store import TokenStore
+from fgq.calibrate.tokens import Clips, TokenLayouts, batches, run_clips, run_full_precision
+from fgq.fisher import FisherTable
+from fgq.fisher.damage import mean_by_kind, predict_damage
+from fgq.quant import bit_budget
+from fgq.quant.grid import OFF_BITS
+from fgq.vggt import VGGT
+
+
+@torch.no_grad()
+def allocate_bits(
+    model: VGGT,
+    inputs: Clips,
+    layouts: TokenLayouts,
+    recipe: Recipe,
+    fisher: FisherTable,
+    seed: int,
+    store: TokenStore,
+) -> Recipe:
+    """The recipe with bits for every block: the least predicted damage of all tasks at `bit_budget` bits a weight.
+
+    The damage of block l at b bits is ½ Σ F[l] E[Δ²], by kind of token, where Δ is what rounding the weights of that
+    block alone does to its output, before anything is learnt and with unquantized activations. Tasks are divided by
+    the mean of their Fisher and added up with the recipe's task weights, as for the block loss, but nothing is divided
+    by a block's own mean. The best choice within the budget is found exactly (fgq.quant.bit_budget).
+    """
+    errors = []
+    for index, (name, resting) in enumerate(model.aggregator.blocks()):
+        block = copy.deepcopy(resting).to(layouts.device)
+        targets, input_max = run_full_precision(block, name[0], inputs, layouts, recipe, store)
+        for bits in BIT_CHOICES:
+            plan = replace(recipe, weight_bits=bits, activation_bits=OFF_BITS)
+            generator = block_generator(seed, index)
+            rounded = LearnableBlock(block, plan.block_spec(), input_max, plan.smooth_alpha, generator).freeze()
+            errors.append(output_error(rounded, name[0], inputs, targets, layouts, recipe.clips_per_step))
+        inputs = targets
+    names = model.config.block_names
+    damage = predict_damage(fisher, [name for name in names for _ in BIT_CHOICES], torch.stack(errors))
+    weights = torch.tensor(recipe.task_weights, dtype=torch.float64)
+    scale = fisher.values.double().mean((1, 2))
+    merged = torch.where(weights > 0, weights * damage / scale, 0.0).sum(1).view(len(names), len(BIT_CHOICES))
+    bits, _ = bit_budget.allocate_bits(merged.numpy(), [1] * len(names), BIT_CHOICES, recipe.bit_budget)
+    return replace(recipe, block_weight_bits=tuple(bits))
+
+
+def output_error(
+    block: nn.Module, kind: str, inputs: Clips, targets: Clips, layouts: TokenLayouts, clips_per_step: int
+) -> Float[Tensor, "kinds channels"]:
+    """E[Δ²] of the block's output over all clips, by kind of token, float64."""
+    special = layouts.model.config.num_special_tokens
+    total = torch.zeros(3, inputs.shape[-1], dtype=torch.float64)
+    for batch in batches(len(inputs), clips_per_step):
+        output = run_clips(block, kind, layouts.bring(inputs[batch]).float(), layouts)
+        squares = (output.double() - layouts.bring(targets[batch]).double()).square()
+        total += len(output) * mean_by_kind(squares.flatten(0, 1), special).cpu()
+    return total / len(inputs)
