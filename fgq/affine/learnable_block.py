@@ -47,7 +47,7 @@ class LearnableBlock(nn.Module):
                 self.transforms[site.name] = self.make_transform(site, weight, largest, alpha, generator)
             clips = spec.num_clips(site.projections)
             learns = spec.clipping == "learned"
-            self.weight_clips[site.name] = make_clip(len(weight), learns and not spec.weight.is_off)
+            self.weight_clips[site.name] = make_clip(len(weight), learns and not spec.weight_at(site).is_off)
             self.input_clips[site.name] = make_clip(clips, learns and not spec.activation.is_off)
         self.to(block.norm1.weight.device)
 
@@ -92,7 +92,7 @@ class LearnableBlock(nn.Module):
         weight, bias = linear.weight, linear.bias
         if site.name in matrices:
             weight = matrices[site.name].apply_inverse(weight)
-        if not self.spec.weight.is_off and self.spec.clipping == "learned":
+        if not self.spec.weight_at(site).is_off and self.spec.clipping == "learned":
             weight = clip_weight(weight, self.weight_clips[site.name].factors())
         if site.name == "attn_in" and matrices:
             per_head = matrices["attn_out"].right.forward
@@ -102,7 +102,7 @@ class LearnableBlock(nn.Module):
     def linear(self, site: Site, x: Tensor, matrices: Matrices) -> Tensor:
         """One linear layer on its transformed input: [clips, batch, tokens, out / clips]."""
         weight, bias = self.prepared_weight(site, matrices)
-        weight = self.spec.weight.fake_quantize(weight)
+        weight = self.spec.weight_at(site).fake_quantize(weight)
         x = quantize_tokens(x, self.spec.activation, self.input_clips[site.name])
         return join_parts(multiply_parts(x, weight)) + bias
 

@@ -34,7 +34,7 @@ class QuantizedBlock(nn.Module):
             linear = self.get_submodule(site.linear)
             width, out = linear.in_features, linear.out_features
             clips = spec.num_clips(site.projections)
-            self.set_submodule(site.linear, QuantizedLinear(width, out, spec.weight, spec.activation, clips))
+            self.set_submodule(site.linear, QuantizedLinear(width, out, spec.weight_at(site), spec.activation, clips))
             left, right = (torch.eye(size) for size in site.factors(width, num_heads))
             if spec.transforms not in AT_RUN_TIME:
                 self.transforms[site.name] = NoTransform()

@@ -1,13 +1,15 @@
-"""Which block gets how many bits: the Fisher compares blocks, which the calibration loss cannot."""
+"""Which layer gets how many bits: the Fisher compares blocks, which the calibration loss cannot."""
 
 import copy
 from dataclasses import replace
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from fgq.affine.learnable_block import LearnableBlock
+from fgq.affine.sites import SITES, linear_of
 from fgq.calibrate.block_loop import block_generator
 from fgq.calibrate.recipe import BIT_CHOICES, Recipe
 from fgq.calibrate.token_store import TokenStore
@@ -29,30 +31,34 @@ def allocate_bits(
     seed: int,
     store: TokenStore,
 ) -> Recipe:
-    """The recipe with bits for every block: the least predicted damage of all tasks at `bit_budget` bits a weight.
+    """The recipe with bits for every linear layer: the least predicted damage at `bit_budget` bits a weight.
 
-    The damage of block l at b bits is ½ Σ F[l] E[Δ²], by kind of token, where Δ is what rounding the weights of that
-    block alone does to its output, before anything is learnt and with unquantized activations. Tasks are divided by
+    The damage of a layer of block l at b bits is ½ Σ F[l] E[Δ²], by kind of token, where Δ is what rounding that layer
+    alone does to the block's output, before anything is learnt and with unquantized activations. Tasks are divided by
     the mean of their Fisher and added up with the recipe's task weights, as for the block loss, but nothing is divided
     by a block's own mean. The best choice within the budget is found exactly (fgq.quant.bit_budget).
     """
-    errors = []
+    errors, sizes = [], []
     for index, (name, resting) in enumerate(model.aggregator.blocks()):
         block = copy.deepcopy(resting).to(layouts.device)
         targets, input_max = run_full_precision(block, name[0], inputs, layouts, recipe, store)
-        for bits in BIT_CHOICES:
-            plan = replace(recipe, weight_bits=bits, activation_bits=OFF_BITS)
-            generator = block_generator(seed, index)
-            rounded = LearnableBlock(block, plan.block_spec(), input_max, plan.smooth_alpha, generator).freeze()
-            errors.append(output_error(rounded, name[0], inputs, targets, layouts, recipe.clips_per_step))
+        for position, site in enumerate(SITES):
+            sizes.append(linear_of(block, site).weight.numel())
+            for bits in BIT_CHOICES:
+                alone = [OFF_BITS] * len(SITES)
+                alone[position] = bits
+                plan = replace(recipe, layer_weight_bits=tuple(alone), activation_bits=OFF_BITS)
+                generator = block_generator(seed, index)
+                rounded = LearnableBlock(block, plan.block_spec(), input_max, plan.smooth_alpha, generator).freeze()
+                errors.append(output_error(rounded, name[0], inputs, targets, layouts, recipe.clips_per_step))
         inputs = targets
-    names = model.config.block_names
-    damage = predict_damage(fisher, [name for name in names for _ in BIT_CHOICES], torch.stack(errors))
+    rows = [name for name in model.config.block_names for _ in SITES for _ in BIT_CHOICES]
+    damage = predict_damage(fisher, rows, torch.stack(errors))
     weights = torch.tensor(recipe.task_weights, dtype=torch.float64)
     scale = fisher.values.double().mean((1, 2))
-    merged = torch.where(weights > 0, weights * damage / scale, 0.0).sum(1).view(len(names), len(BIT_CHOICES))
-    bits, _ = bit_budget.allocate_bits(merged.numpy(), [1] * len(names), BIT_CHOICES, recipe.bit_budget)
-    return replace(recipe, block_weight_bits=tuple(bits))
+    merged = torch.where(weights > 0, weights * damage / scale, 0.0).sum(1).view(-1, len(BIT_CHOICES))
+    bits, _ = bit_budget.allocate_bits(merged.numpy(), sizes, BIT_CHOICES, recipe.bit_budget)
+    return replace(recipe, block_weight_bits=tuple(map(tuple, np.reshape(bits, (-1, len(SITES))).tolist())))
 
 
 def output_error(

@@ -167,7 +167,7 @@ def calibrate_block(
     started = time.perf_counter()
     spec = recipe.block_spec()
     measure = recipe.clips_per_step
-    plain_spec = BlockSpec(spec.weight, spec.activation)
+    plain_spec = BlockSpec(spec.weight, spec.activation, layer_bits=spec.layer_bits)
     rtn_losses = problem.measure(LearnableBlock(block, plain_spec).freeze(), measure)
     learnable = LearnableBlock(block, spec, input_max, recipe.smooth_alpha, generator)
     kept = round_weights(learnable, problem, recipe)

@@ -35,10 +35,9 @@ def find_weights(recipe: Recipe, fisher: FisherTable | Weights | None, model: VG
     negative ones and NaN; FgqError for a table that was estimated on another model.
     """
     names, channels = model.config.block_names, model.config.embed_dim
-    if recipe.block_weight_bits is not None and len(recipe.block_weight_bits) != len(names):
-        raise RecipeError(
-            f"block_weight_bits states {len(recipe.block_weight_bits)} blocks, the model has {len(names)}"
-        )
+    stated = recipe.block_weight_bits
+    if stated is not None and len(stated) != len(names):
+        raise RecipeError(f"block_weight_bits states {len(stated)} blocks, the model has {len(names)}")
     if recipe.deals_bits and not isinstance(fisher, FisherTable):
         raise RecipeError(
             f"recipe {recipe.name!r} deals bits to blocks by their Fisher information: pass fisher= a table of "

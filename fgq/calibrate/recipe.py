@@ -25,7 +25,7 @@ CHOICES = {
 }
 
 
-BIT_CHOICES = (2, 3, 4, 6, 8)  # for the weights of a block, where a budget is dealt
+BIT_CHOICES = (2, 3, 4, 6, 8)  # for the weights of a layer, where a budget is dealt
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,9 @@ class Recipe:
     rounding: str = "nearest"  # of weights, once transforms and clips are fixed; or "gptq"
     weighting: str = "uniform"  # of channels in the block loss; "fisher" needs a Fisher table
     task_weights: tuple[float, ...] = (1.0, 1.0, 1.0)  # of camera, depth and points where the Fisher is merged
-    bit_budget: float | None = (
-        None  # weight bits on average, dealt to the blocks by their Fisher (fgq.calibrate.allocate)
-    )
-    block_weight_bits: tuple[int, ...] | None = None  # of each block in running order, in place of weight_bits
+    bit_budget: float | None = None  # weight bits on average, dealt to layers by their Fisher; see allocate.py
+    layer_weight_bits: tuple[int, ...] | None = None  # of q/k/v, o, fc1 and fc2 of every block, for weight_bits
+    block_weight_bits: tuple | None = None  # of each block in running order: one number, or four as above
     block_inputs: str = "full_precision"  # what a block reads while it is calibrated; "quantized": what it will read
     qkv_clip: str = "separate"  # q, k and v each clip their common input, or share one clip
     epochs: int = 15  # passes over the calibration clips, for each block
@@ -75,16 +74,13 @@ class Recipe:
                 raise RecipeError(f"{field} must be a positive number, not {getattr(self, field)!r}")
         if not 0 <= self.smooth_alpha <= 1:
             raise RecipeError(f"smooth_alpha must lie between 0 and 1, not {self.smooth_alpha!r}")
-        for field in ("task_weights", "block_weight_bits"):  # JSON holds them as lists
-            if isinstance(getattr(self, field), list):
-                object.__setattr__(self, field, tuple(getattr(self, field)))
         self.check_task_weights()
         if self.bit_budget is not None and not BIT_CHOICES[0] <= self.bit_budget <= BIT_CHOICES[-1]:
             raise RecipeError(
                 f"bit_budget must lie between {BIT_CHOICES[0]} and {BIT_CHOICES[-1]}, not {self.bit_budget!r}"
             )
-        for bits in self.block_weight_bits or ():
-            replace(self, weight_bits=bits, block_weight_bits=None)  # whose grid checks them
+        for index in range(len(self.block_weight_bits or ())):
+            self.of_block(index)
         self.block_spec()  # the grids check the bits
 
     def check_task_weights(self) -> None:
@@ -116,7 +112,9 @@ class Recipe:
         """The recipe that block number `index` is calibrated with: it has the block's own bits."""
         if self.block_weight_bits is None:
             return self
-        return replace(self, weight_bits=self.block_weight_bits[index], block_weight_bits=None, bit_budget=None)
+        bits = self.block_weight_bits[index]
+        own = {"layer_weight_bits": bits} if isinstance(bits, tuple) else {"weight_bits": bits}
+        return replace(self, block_weight_bits=None, bit_budget=None, **own)
 
     def block_spec(self) -> BlockSpec:
         return BlockSpec(
@@ -125,6 +123,7 @@ class Recipe:
             transforms=self.transforms,
             clipping=self.clipping,
             qkv_clip=self.qkv_clip,
+            layer_bits=self.layer_weight_bits,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -136,7 +135,7 @@ class Recipe:
         check_fields(values)
         if "name" not in values:
             raise RecipeError("a recipe needs a name: the field is missing")
-        return cls(**values)
+        return cls(**with_tuples(values))
 
 
 RECIPES = {
@@ -153,8 +152,18 @@ NONE = type(None)
 ACCEPTED = {  # of fields whose type is more than a name
     "task_weights": (tuple, list),
     "bit_budget": (int, float, NONE),
+    "layer_weight_bits": (tuple, list, NONE),
     "block_weight_bits": (tuple, list, NONE),
 }
+
+
+def with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """Lists, as JSON has them, as the tuples that a recipe has."""
+
+    def frozen(value: Any) -> Any:
+        return tuple(map(frozen, value)) if isinstance(value, list) else value
+
+    return {name: frozen(value) for name, value in values.items()}
 
 
 def check_fields(values: dict[str, Any]) -> None:
@@ -183,4 +192,4 @@ def find_recipe(
     bits = {"weight_bits": weight_bits, "activation_bits": activation_bits}
     changes = dict(overrides or {}) | {name: value for name, value in bits.items() if value is not None}
     check_fields(changes)
-    return replace(recipe, **changes)
+    return replace(recipe, **with_tuples(changes))

@@ -49,7 +49,8 @@ def rebuild(model: VGGT, description: dict, source: str) -> None:
 def read_spec(content: dict, name: str, source: str) -> BlockSpec:
     try:
         grids = {side: Grid(**content[side]) for side in ("weight", "activation")}
-        return BlockSpec(**(content | grids))
+        layer_bits = content.get("layer_bits")
+        return BlockSpec(**(content | grids | {"layer_bits": tuple(layer_bits) if layer_bits else None}))
     except (KeyError, TypeError, FgqError) as error:
         raise FgqError(
             f"{source}: quantization.json describes block {name} in a way fgq cannot read: {error}"

@@ -1,19 +1,19 @@
-"""Bits dealt to blocks by their Fisher: against every allocation, with damages from plain loops."""
+"""Bits dealt to layers by their Fisher, with damages from plain loops and weights rounded by hand."""
 
-from itertools import product
+import copy
 
+import numpy as np
 import pytest
 import torch
 
 import fgq
-from fgq.affine.learnable_block import LearnableBlock
-from fgq.affine.spec import BlockSpec
+from fgq.affine.sites import SITES
 from fgq.calibrate import RecipeError
 from fgq.calibrate.recipe import BIT_CHOICES, find_recipe
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
 from fgq.fisher import FisherTable, estimate_fisher
-from fgq.quant.grid import Grid
+from fgq.quant.bit_budget import allocate_bits
 from fgq.vggt.aggregator import run_block
 
 
@@ -29,33 +29,44 @@ def fisher(toy_model, scenes):
 
 
 def bits_of(model):
-    return [block.spec.weight.bits for _, block in model.aggregator.blocks()]
+    """Of each layer, from its codes' grid."""
+    linears = [block.get_submodule(site.linear) for _, block in model.aggregator.blocks() for site in SITES]
+    return [linear.weight_grid.bits for linear in linears]
+
+
+def flat(nested):
+    return [bits for block in nested for bits in block]
 
 
 @torch.no_grad()
 def plain_damage(model, scenes, fisher, task_weights):
-    """[blocks][choices], by loops over clips, kinds of tokens and tasks."""
+    """[layers][choices] and sizes, by loops over clips, kinds of tokens and tasks; weights are rounded in place."""
     special = model.config.num_special_tokens
     kinds = (slice(0, 1), slice(1, special), slice(special, None))
-    damage = []
-    for index, (name, block) in enumerate(model.aggregator.blocks()):
+    damage, sizes = [], []
+    layers = [(i, name, block, site) for i, (name, block) in enumerate(model.aggregator.blocks()) for site in SITES]
+    for index, name, block, site in layers:
         row = []
         for bits in BIT_CHOICES:
-            rounded = LearnableBlock(block, BlockSpec(Grid(bits), Grid(16, per="token"))).freeze()
+            rounded = copy.deepcopy(block)
+            weight = rounded.get_submodule(site.linear).weight
+            step = weight.abs().amax(1, keepdim=True).clamp(min=1e-5) / (2 ** (bits - 1) - 1)
+            weight.copy_((weight / step).round().clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) * step)
             total = 0.0
             for scene in scenes:
                 images = scene.images[None]
                 tokens = [model.aggregator.embed(images), *model.aggregator(images)]
                 layout = model.aggregator.layout(images)
                 error = run_block(rounded, name[0], tokens[index], layout) - tokens[index + 1]
-                for k, weight in enumerate(task_weights):
+                for k, preference in enumerate(task_weights):
                     scale = fisher.values[k].double().mean()
                     for kind, rows in enumerate(kinds):
                         mean = error[:, rows].double().square().mean((0, 1))
-                        total += weight / scale * (fisher.by_kind[k, kind, index].double() @ mean) / len(scenes)
+                        total += preference / scale * (fisher.by_kind[k, kind, index].double() @ mean) / len(scenes)
             row.append(float(total))
         damage.append(row)
-    return damage
+        sizes.append(weight.numel())
+    return damage, sizes
 
 
 @pytest.mark.parametrize("task_weights", [(1.0, 1.0, 1.0), (1.0, 0.0, 0.0)])
@@ -63,11 +74,11 @@ def test_the_bits_are_those_of_least_predicted_damage(toy_model, scenes, fisher,
     small = fgq.quantize(
         toy_model, scenes, recipe="rtn", fisher=fisher, bit_budget=3.5, task_weights=task_weights, progress=False
     )
-    damage = plain_damage(toy_model, scenes, fisher, task_weights)
-    fits = [c for c in product(range(len(BIT_CHOICES)), repeat=4) if sum(BIT_CHOICES[i] for i in c) <= 3.5 * 4]
-    best = min(fits, key=lambda choice: sum(row[i] for row, i in zip(damage, choice, strict=True)))
-    assert bits_of(small) == [BIT_CHOICES[i] for i in best] == list(small.quantization.recipe.block_weight_bits)
-    assert len(set(bits_of(small))) > 1  # else there would have been nothing to find
+    damage, sizes = plain_damage(toy_model, scenes, fisher, task_weights)
+    best, _ = allocate_bits(np.array(damage), sizes, BIT_CHOICES, 3.5)
+    assert bits_of(small) == best == flat(small.quantization.recipe.block_weight_bits)
+    assert np.dot(best, sizes) <= 3.5 * sum(sizes)
+    assert len(set(best)) > 1  # else there would have been nothing to find
 
 
 def test_what_was_dealt_is_saved_and_can_be_stated(toy_model, scenes, fisher, tmp_path):
@@ -77,16 +88,16 @@ def test_what_was_dealt_is_saved_and_can_be_stated(toy_model, scenes, fisher, tm
     assert loaded.quantization.recipe == small.quantization.recipe and bits_of(loaded) == bits_of(small)
     images = scenes[0].images
     assert torch.equal(loaded(images).depth, small(images).depth)
-    stated = fgq.quantize(toy_model, recipe="rtn", block_weight_bits=bits_of(small))
+    stated = fgq.quantize(toy_model, recipe="rtn", block_weight_bits=small.quantization.recipe.block_weight_bits)
     assert torch.equal(stated(images).depth, small(images).depth)
     again = find_recipe(small.quantization.recipe)
-    assert not again.deals_bits and again.of_block(2).weight_bits == bits_of(small)[2]
+    assert not again.deals_bits and list(again.of_block(1).layer_weight_bits) == bits_of(small)[4:8]
 
 
 def test_learned_recipes_calibrate_every_block_at_its_own_bits(toy_model, scenes, fisher):
     options = dict(recipe="fgq", fisher=fisher, epochs=1, progress=False)
-    mixed = fgq.quantize(toy_model, scenes, block_weight_bits=(8, 2, 4, 3), **options)
-    assert bits_of(mixed) == [8, 2, 4, 3]
+    mixed = fgq.quantize(toy_model, scenes, block_weight_bits=(8, 2, (4, 3, 2, 16), 3), **options)
+    assert bits_of(mixed) == [8] * 4 + [2] * 4 + [4, 3, 2, 16] + [3] * 4
     at_two = fgq.quantize(toy_model, scenes, weight_bits=2, **options)
     mine, theirs = (dict(model.aggregator.blocks())["G0"].state_dict() for model in (mixed, at_two))
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)  # blocks do not know of one another
@@ -115,6 +126,8 @@ def test_what_cannot_be_dealt_is_refused(toy_model, scenes, fisher):
     assert "of type" in refused(bit_budget="4")
     with pytest.raises(FgqError, match="9 bits"):
         fgq.quantize(toy_model, recipe="rtn", block_weight_bits=(4, 4, 4, 9))
+    with pytest.raises(FgqError, match="state 4, for q/k/v"):
+        fgq.quantize(toy_model, recipe="rtn", layer_weight_bits=(4, 4))
     without_kinds = FisherTable(fisher.values, fisher.tasks, fisher.block_names, "hutchinson")
     with pytest.raises(FgqError, match="kinds of tokens"):
         fgq.quantize(toy_model, scenes, recipe="rtn", bit_budget=4.0, fisher=without_kinds, progress=False)
