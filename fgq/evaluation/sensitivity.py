@@ -31,17 +31,20 @@ class Part:
     """What is quantized while all else stays in full precision: a block, or less of one.
 
     `linear` is the path of one linear layer in it. `kind` (camera, register or patch) and `channels` (first, last + 1)
-    keep the quantization error of the block's output in these tokens and channels and take it away elsewhere.
+    keep the quantization error of the block's output in these tokens and channels and take it away elsewhere. The error
+    is multiplied by `scale`: a small one shows what the tasks' first derivatives alone make of it.
     """
 
     block: str
     linear: str | None = None
     kind: str | None = None
     channels: tuple[int, int] | None = None
+    scale: float = 1.0
 
     def __str__(self) -> str:
         columns = f"channels {self.channels[0]} to {self.channels[1] - 1}" if self.channels else None
-        return " ".join(filter(None, (self.block, self.linear, self.kind, columns)))
+        scaled = f"times {self.scale:g}" if self.scale != 1 else None
+        return " ".join(filter(None, (self.block, self.linear, self.kind, columns, scaled)))
 
 
 def whole_blocks(model: VGGT) -> list[Part]:
@@ -180,13 +183,13 @@ def part_of(block: nn.Module, fixed: QuantizedBlock, part: Part) -> nn.Module:
 
 
 def error_of(part: Part, error: Float[Tensor, "frames tokens channels"], special: int) -> Tensor:
-    """The error where the part keeps it, zero elsewhere."""
+    """The error, scaled, where the part keeps it, zero elsewhere."""
     if part.kind is None and part.channels is None:
-        return error
+        return part.scale * error
     kept = torch.zeros_like(error)
     rows = dict(zip(TOKEN_KINDS, (slice(0, 1), slice(1, special), slice(special, None)), strict=True))
     where = (slice(None), rows.get(part.kind, slice(None)), slice(*part.channels) if part.channels else slice(None))
-    kept[where] = error[where]
+    kept[where] = part.scale * error[where]
     return kept
 
 

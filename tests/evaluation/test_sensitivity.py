@@ -129,6 +129,15 @@ def test_kinds_and_channels_keep_their_share_of_the_error(case):
     torch.testing.assert_close(groups.errors[of_f0].sum(0), whole.errors[0])
 
 
+def test_a_small_error_does_quadratically_less(case):
+    model, small, scenes = case
+    parts = [Part("G0", scale=scale) for scale in (1e-3, 2e-3)]
+    found = measure_sensitivity(model, small, scenes, parts, progress=False)
+    torch.testing.assert_close(found.output_error[1], 4 * found.output_error[0], rtol=0.02, atol=0)
+    torch.testing.assert_close(found.errors[1], 4 * found.errors[0])
+    assert str(parts[0]) == "G0 times 0.001"
+
+
 def test_the_table_names_parts_and_carries_predictions(case):
     model, small, scenes = case
     found = measure_sensitivity(model, small, scenes[:1], [Part("G1"), Part("F1", kind="patch")], progress=False)
