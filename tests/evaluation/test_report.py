@@ -8,7 +8,7 @@ import torch
 from fgq.data import playroom
 from fgq.errors import FgqError
 from fgq.evaluation import FULL_CLOUDS, HEADLINE, METRICS, Report, combine, evaluate, predict, view_ablation
-from fgq.evaluation.metrics import NORMAL_CONSISTENCY
+from fgq.evaluation.metrics import COSTS, NORMAL_CONSISTENCY
 from fgq.geometry import encode_pose
 from fgq.vggt import VGGT, Predictions, VGGTConfig
 
@@ -62,11 +62,11 @@ def test_the_truth_scores_perfectly_at_any_scale(model, scenes):
 
 def test_one_row_a_scene_and_metric(model, scenes):
     report = evaluate(model, scenes, reference=model, progress=False, clouds=FULL_CLOUDS, run="first")
-    assert len(report.frame) == len(scenes) * len(METRICS)
-    assert set(report.frame.metric) == set(METRICS) and report.frame.run.eq("first").all()
+    assert len(report.frame) == len(scenes) * (len(METRICS) - len(COSTS))
+    assert set(report.frame.metric) == set(METRICS) - set(COSTS) and report.frame.run.eq("first").all()
     fast = evaluate(model, scenes, progress=False)
     assert set(METRICS) - set(fast.frame.metric) == {
-        *NORMAL_CONSISTENCY, *(name for name in METRICS if name.startswith("deviation_"))
+        *COSTS, *NORMAL_CONSISTENCY, *(name for name in METRICS if name.startswith("deviation_"))
     }  # fmt: skip
     assert report.frame.recipe.eq("full precision").all() and report.frame.valid_pixels.eq(3 * 16 * 16).all()
     assert report.means(prefix="deviation").abs().max() == 0  # a model does not deviate from itself
