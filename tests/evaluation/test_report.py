@@ -122,7 +122,35 @@ def test_paired_differences_see_what_unpaired_ones_cannot():
     spread = made_report(worse).summary().iloc[0]
     assert spread.low < base.mean() < spread.high  # unpaired, the difference drowns
     better = made_report(base + 0.1, metric="pose_auc@30").compare(made_report(base, metric="pose_auc@30")).iloc[0]
-    assert better.better and better.npd < 0
+    assert better.better and better.npd == pytest.approx(100 * 0.1 / base.mean()) and better.harm == -better.npd
+    assert row.harm == row.npd > 0
+
+
+def test_gains_are_tested_with_the_sign_of_better():
+    generator = np.random.default_rng(1)
+    base = generator.normal(1.0, 0.5, (4, 60))
+    lower = base - 0.1 + generator.normal(0, 0.01, (4, 60))
+    row = made_report(lower).gain_tests(made_report(base)).iloc[0]
+    assert row.gain == pytest.approx((base - lower).mean()) and row.exceeds and row.p_value < 0.01
+    assert row.seed_spread == pytest.approx((base - lower).mean(1).std(ddof=1)) and (row.seeds, row.scenes) == (4, 60)
+    row = made_report(lower, metric="pose_auc@30").gain_tests(made_report(base, metric="pose_auc@30")).iloc[0]
+    assert row.gain < 0 and not row.exceeds and row.p_value < 0.01
+    one = made_report(lower).gain_tests(made_report(base[:1] * 0 + 1, "full precision", first_seed=-1)).iloc[0]
+    assert one.gain == pytest.approx((1 - lower).mean())
+
+
+def test_reports_of_earlier_versions_are_read_and_combined(model, scenes, tmp_path):
+    model.name_or_path = "toy"
+    new = evaluate(model, scenes, progress=False)
+    assert new.frame.model.eq("toy").all()
+    old = Report(new.frame.drop(columns=["model", "frames", "frame_list"]).assign(recipe="older"))
+    old.save(tmp_path / "old.csv")
+    loaded = Report.load(tmp_path / "old.csv")
+    assert "model" not in loaded.frame and len(loaded.compare(new))
+    both = combine([new, loaded])
+    assert len(both.summary()) == 2 * len(new.summary())
+    both.save(tmp_path / "both.csv")
+    assert Report.load(tmp_path / "both.csv").frame.model.tolist() == ["toy"] * len(new.frame) + [""] * len(old.frame)
 
 
 def test_reports_of_other_scenes_are_refused_and_files_round_trip(tmp_path):
