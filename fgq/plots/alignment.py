@@ -53,4 +53,5 @@ def show_residuals(axis, residuals, names: tuple[str, str]) -> None:
         label = f"{name}: mean {np.abs(values).mean():.4f}"
         axis.hist(values, bins=edges, histtype="step", linewidth=1.6, color=colour, label=label)
     axis.set_yticks([])
+    axis.set_ylim(0, 1.4 * axis.get_ylim()[1])  # room for the legend
     axis.legend(fontsize="small")

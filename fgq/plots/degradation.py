@@ -43,7 +43,7 @@ def show_degradation(comparison: pd.DataFrame, metrics: Sequence[str] = HEADLINE
 def show_scene_scatter(report: Report, reference: Report, metrics: Sequence[str] = HEADLINE) -> Figure:
     """Each scene's value (mean over seeds) against full precision's, one panel a metric, one colour a model.
 
-    On the diagonal nothing changed. Titles count the scenes that became better. Scenes pair by name.
+    On the diagonal nothing changed. Titles count the scenes that became better and worse. Scenes pair by name.
     """
     figure, axes = plt.subplots(1, len(metrics), figsize=(3.7 * len(metrics), 3.8), squeeze=False, layout="constrained")
     for axis, metric in zip(axes[0], metrics, strict=True):
@@ -54,14 +54,12 @@ def show_scene_scatter(report: Report, reference: Report, metrics: Sequence[str]
             axis.plot(
                 theirs, mine, "o", markersize=3, alpha=0.5, color=RECIPE_COLOURS.get(recipe, "#999999"), label=recipe
             )
-            better = mine > theirs if METRICS[metric].higher_is_better else mine < theirs
-            told.append(f"{recipe} {int(better.sum())}")
+            gain = (mine - theirs) * (1 if METRICS[metric].higher_is_better else -1)
+            told.append(f"{recipe}: {int((gain > 0).sum())} better, {int((gain < 0).sum())} worse")
         ends = [theirs.min(), theirs.max()]
         axis.plot(ends, ends, color="black", linewidth=1)
-        axis.set_title(
-            f"{metric}, {METRICS[metric].unit}\nbetter of {len(theirs)}: {', '.join(told)}", fontsize="small"
-        )
+        axis.set_title("\n".join([f"{metric}, {METRICS[metric].unit}", *told]), fontsize="small")
         axis.set_xlabel("full precision")
-    axes[0, 0].set_ylabel("quantized")
+    axes[0, 0].set_ylabel("model")
     axes[0, 0].legend(fontsize="small")
     return figure

@@ -18,7 +18,7 @@ from fgq.geometry.alignment import align_similarity
 from fgq.vggt import Predictions
 
 POINTS = 6000  # of each view: 130 kB of the page
-HEIGHT = 420  # pixels
+HEIGHT = 360  # pixels
 
 
 @dataclass(frozen=True)
@@ -86,4 +86,4 @@ def frame(name: str, page: str) -> str:
     title = escape(f"Cameras and points, {name}; drag to turn, arrow keys turn too")
     style = f"width:100%;height:{HEIGHT}px;border:0"
     inside = f'<iframe title="{title}" style="{style}" srcdoc="{escape(page)}"></iframe>'
-    return f'<figure style="flex:1 1 18em;margin:0"><figcaption>{escape(name)}</figcaption>{inside}</figure>'
+    return f'<figure style="flex:1 1 12em;margin:0"><figcaption>{escape(name)}</figcaption>{inside}</figure>'

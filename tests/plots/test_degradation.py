@@ -41,4 +41,4 @@ def test_the_scatter_pairs_scenes_and_counts_the_better(report_of):
     dots = axis.lines[0]
     np.testing.assert_allclose(dots.get_xdata(), base[0])
     np.testing.assert_allclose(dots.get_ydata(), mine.mean(0))
-    assert axis.get_title().endswith("better of 4: rtn 2")
+    assert axis.get_title().split("\n")[1] == "rtn: 2 better, 2 worse"
