@@ -38,6 +38,8 @@ def load_model(
     is needed, and every other one is converted or moved on its own, so there are never two copies of a model. Do not
     change the files of a loaded model in place.
 
+    What the weights are called is in `model.name_or_path`; a quantized model has the name of those it was made of.
+
     Names and shapes must fit exactly; only the track head's tensors are left out, with a warning, and named in
     `model.omitted_tensors`. Raises FgqError, one line, for everything else; `fgq.vggt.weights.MisfitError` has lists.
     """
@@ -54,7 +56,15 @@ def load_model(
 
     fill(model, dict(stream_tensors(files, place, set(omitted))), files.source)
     report_omitted(model, omitted, files.source)
+    if not files.quantization:
+        model.name_or_path = weights_name(name_or_path)
     return model.eval()
+
+
+def weights_name(name_or_path: str | Path) -> str:
+    """What results call these weights: a file's or folder's own name, without where it lies; else the name given."""
+    path = Path(name_or_path)
+    return path.resolve().name if path.exists() else str(name_or_path)
 
 
 def outline(files: ModelFiles) -> tuple[VGGT, tuple[str, ...]]:

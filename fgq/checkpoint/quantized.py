@@ -16,6 +16,8 @@ FORMAT = "fgq-quantized-1"
 def describe(model: VGGT) -> dict:
     """What `rebuild` needs: each quantized block's spec by its name, and how it was calibrated, where that is known.
 
+    Also the full-precision weights' name.
+
     {} for a model without quantized blocks.
     """
     blocks = {
@@ -24,7 +26,8 @@ def describe(model: VGGT) -> dict:
     if not blocks:
         return {}
     calibration = model.quantization.to_dict() if model.quantization is not None else None
-    return {"format": FORMAT, "quant_method": "fgq", "blocks": blocks, "calibration": calibration}
+    about = {"format": FORMAT, "quant_method": "fgq", "model": model.name_or_path}
+    return about | {"blocks": blocks, "calibration": calibration}
 
 
 def rebuild(model: VGGT, description: dict, source: str) -> None:
@@ -42,6 +45,7 @@ def rebuild(model: VGGT, description: dict, source: str) -> None:
             raise FgqError(f"{source}: quantization.json describes block {name}, which the model does not have")
         with torch.device("meta"):
             model.aggregator.replace_block(name, empty_quantized_block(model.config, read_spec(content, name, source)))
+    model.name_or_path = description.get("model", "")
     calibration = description.get("calibration")
     model.quantization = read_calibration(calibration, source) if calibration is not None else None
 

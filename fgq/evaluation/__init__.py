@@ -1,5 +1,6 @@
 """Pose, trajectory, depth and points; deviation from full precision; tidy reports with intervals."""
 
+from fgq.evaluation.costs import measure_costs
 from fgq.evaluation.evaluate import evaluate, predict
 from fgq.evaluation.metrics import DEVIATIONS, HEADLINE, METRICS
 from fgq.evaluation.points import FAST_CLOUDS, FULL_CLOUDS, CloudProtocol
@@ -16,6 +17,7 @@ __all__ = [
     "Report",
     "combine",
     "evaluate",
+    "measure_costs",
     "predict",
     "view_ablation",
 ]

@@ -1,5 +1,6 @@
-"""Depth errors after one scale for the whole scene."""
+"""Depth errors after one scale for the whole scene, or after one scale and one shift."""
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -17,20 +18,62 @@ def depth_errors(
     The scale is one a scene, not one a frame: frames must agree with each other. Raises FgqError where no pixel is
     valid, a valid true depth is not positive, or the median prediction is not positive.
     """
+    predicted, truth = valid_depths(predicted, truth, valid)
+    return errors_of(scale_to(predicted, truth), truth)
+
+
+def affine_depth_errors(
+    predicted: Float[Tensor, "*pixels"], truth: Float[Tensor, "*pixels"], valid: Bool[Tensor, "*pixels"]
+) -> dict[str, float]:
+    """The same errors after one scale and one shift for the whole scene (affine-invariant depth).
+
+    Raises FgqError where no pixel is valid or a valid true depth is not positive.
+    """
+    predicted, truth = valid_depths(predicted, truth, valid)
+    return errors_of(scale_and_shift_to(predicted, truth), truth)
+
+
+def scale_to(predicted: Float[Tensor, "*pixels"], truth: Float[Tensor, "*pixels"]) -> Float[Tensor, "*pixels"]:
+    """The prediction with the truth's median. Raises FgqError where its own is not positive."""
+    middle = predicted.median()
+    if not middle > 0:
+        raise FgqError(f"the median predicted depth is {middle.item():.3g}; depth must be positive")
+    return predicted * (truth.median() / middle)
+
+
+def scale_and_shift_to(
+    predicted: Float[Tensor, "*pixels"], truth: Float[Tensor, "*pixels"]
+) -> Float[Tensor, "*pixels"]:
+    """The affine function of the prediction that is nearest to the truth in least squares.
+
+    Its scale is at least zero: a prediction that has near and far the wrong way round becomes the truth's mean, as a
+    constant one does, and is not turned into a good one.
+    """
+    centred, target = predicted - predicted.mean(), truth.mean()
+    spread = centred.square().sum()
+    if not spread > 0:
+        return target.expand_as(predicted)
+    return ((centred * (truth - target)).sum() / spread).clamp(min=0) * centred + target
+
+
+def valid_depths(
+    predicted: Float[Tensor, "*pixels"], truth: Float[Tensor, "*pixels"], valid: Bool[Tensor, "*pixels"]
+) -> tuple[Float[Tensor, " valid"], Float[Tensor, " valid"]]:
+    """Both at the valid pixels, in double precision. Raises FgqError for none, and for true depths that are none."""
     predicted, truth = predicted[valid].double(), truth[valid].double()
     if not len(truth):
         raise FgqError("no pixel has a valid depth")
     if not (truth > 0).all():
         raise FgqError(f"{int((truth <= 0).sum())} valid pixels have a true depth of zero or less: mark them invalid")
-    middle = predicted.median()
-    if not middle > 0:
-        raise FgqError(f"the median predicted depth is {middle.item():.3g}; depth must be positive")
-    predicted = predicted * (truth.median() / middle)
-    difference = predicted - truth
-    ratio = (predicted / truth).maximum(truth / predicted.clamp(min=1e-12))
+    return predicted, truth
+
+
+def errors_of(aligned: Float[Tensor, " valid"], truth: Float[Tensor, " valid"]) -> dict[str, float]:
+    difference = aligned - truth
+    ratio = (aligned / truth).maximum(truth / aligned.clamp(min=1e-12))
     return {
         "abs_rel": (difference.abs() / truth).mean().item(),
         "sq_rel": (difference.square() / truth).mean().item(),
         "rmse": difference.square().mean().sqrt().item(),
-        "delta1": (ratio < INLIER_RATIO).double().mean().item(),
+        "delta1": (ratio < INLIER_RATIO).to(torch.float64).mean().item(),
     }

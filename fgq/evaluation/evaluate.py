@@ -132,10 +132,11 @@ def check_reference(reference: list[Predictions], predictions: list[Predictions]
 def describe(model: VGGT) -> dict:
     """The columns that say which model this is; full precision has 16 bits and no seed."""
     quantization = getattr(model, "quantization", None)
+    about = {"model": model.name_or_path}
     if quantization is None:
-        return {"recipe": "full precision", "weight_bits": 16, "activation_bits": 16, "seed": -1}
+        return about | {"recipe": "full precision", "weight_bits": 16, "activation_bits": 16, "seed": -1}
     recipe = quantization.recipe
-    return {
+    return about | {
         "recipe": recipe.name,
         "weight_bits": recipe.weight_bits,
         "activation_bits": recipe.activation_bits,

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
-from fgq.evaluation.depth import depth_errors
+from fgq.evaluation.confidence import Sparsification, sparsification
+from fgq.evaluation.depth import affine_depth_errors, depth_errors, scale_to, valid_depths
 from fgq.evaluation.metrics import METRICS, NORMAL_CONSISTENCY
 from fgq.evaluation.points import (
     FAST_CLOUDS,
@@ -22,8 +23,10 @@ from fgq.evaluation.points import (
 from fgq.evaluation.pose import AUC_THRESHOLDS, auc, pair_errors, recall
 from fgq.evaluation.trajectory import trajectory_errors
 from fgq.geometry import decode_pose, transform_points, unproject
+from fgq.geometry.alignment import align_similarity
 from fgq.vggt import Predictions
 
+ROUNDINGS = 16  # of a float32 prediction, which relative errors of truth itself stay below
 Values = dict[str, float | str]  # a metric's value, or a sentence that says why there is none
 
 
@@ -47,7 +50,10 @@ def measure(prediction: Predictions, scene: Scene, clouds: CloudProtocol = FAST_
     return {
         **guarded("pose_", lambda: measure_pose(extrinsics, scene), clouds),
         **guarded("trajectory_", lambda: measure_trajectory(extrinsics, scene), clouds),
-        **guarded("depth_", lambda: measure_depth(prediction, scene), clouds),
+        **guarded("depth_", lambda: depth_errors(*depths(prediction, scene)), clouds),
+        **guarded("affine_depth_", lambda: affine_depth_errors(*depths(prediction, scene)), clouds),
+        **guarded("confidence_depth_", lambda: {"ause": depth_sparsification(prediction, scene).ause}, clouds),
+        **guarded("confidence_points_", lambda: {"ause": point_sparsification(prediction, scene).ause}, clouds),
         **guarded("point_", lambda: measure_matched_points(head, scene), clouds),
         **guarded("points_", lambda: measure_cloud(head, scene, clouds), clouds),
         **guarded("unprojected_", lambda: measure_cloud(lifted, scene, clouds), clouds),
@@ -91,10 +97,32 @@ def true_cameras(scene: Scene) -> Tensor:
     return scene.extrinsics.double()
 
 
-def measure_depth(prediction: Predictions, scene: Scene) -> dict[str, float]:
+def depths(prediction: Predictions, scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
+    """Predicted and true depth [S, H, W] and where the true one can be trusted."""
     if scene.depth is None:
         raise FgqError("the scene has no true depth")
-    return depth_errors(prediction.depth[0, ..., 0], scene.depth, valid_mask(scene))
+    return prediction.depth[0, ..., 0], scene.depth, valid_mask(scene)
+
+
+def depth_sparsification(prediction: Predictions, scene: Scene) -> Sparsification:
+    """Relative depth errors after one scale a scene, by the predicted confidence. FgqError without true depth."""
+    predicted, truth = valid_depths(*depths(prediction, scene))
+    error = (scale_to(predicted, truth) - truth).abs() / truth
+    return order_by_confidence(prediction.depth_conf[0][valid_mask(scene)], error)
+
+
+def point_sparsification(prediction: Predictions, scene: Scene) -> Sparsification:
+    """Distances of the point head's points after a similarity, by its confidence. Raises FgqError without points."""
+    valid, truth = true_points(scene)
+    predicted = prediction.world_points[0][valid].double()
+    error = (align_similarity(predicted, truth).apply(predicted) - truth).norm(dim=-1)
+    return order_by_confidence(prediction.world_points_conf[0][valid], error / truth.norm(dim=-1).mean())
+
+
+def order_by_confidence(confidence: Tensor, error: Tensor) -> Sparsification:
+    """The curves of relative errors; of rounding errors no confidence can know the order, so they count as none."""
+    exact = torch.finfo(torch.float32).eps * ROUNDINGS
+    return sparsification(confidence.double().numpy(), error.where(error > exact, 0.0).numpy())
 
 
 def measure_matched_points(points: Tensor, scene: Scene) -> dict[str, float]:

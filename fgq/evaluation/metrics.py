@@ -32,6 +32,12 @@ METRICS = {
         Metric("depth_sq_rel", "depth", "scene unit"),
         Metric("depth_rmse", "depth", "scene unit"),
         Metric("depth_delta1", "depth", "1", True),
+        Metric("affine_depth_abs_rel", "depth", "1"),  # these four after a scale and a shift
+        Metric("affine_depth_sq_rel", "depth", "scene unit"),
+        Metric("affine_depth_rmse", "depth", "scene unit"),
+        Metric("affine_depth_delta1", "depth", "1", True),
+        Metric("confidence_depth_ause", "depth", "1"),  # of the relative error after one scale
+        Metric("confidence_points_ause", "points", "1"),  # of the distance after a similarity
         Metric("point_error", "points", "mean distance"),  # after a similarity
         Metric("point_error_scale_only", "points", "mean distance"),  # after one scale in the first camera's frame
         *(
@@ -49,8 +55,11 @@ METRICS = {
         Metric("deviation_translation", "camera", "mean translation"),
         Metric("deviation_depth", "depth", "1"),
         Metric("deviation_points", "points", "mean distance"),
+        Metric("cost_latency", "cost", "second"),
+        Metric("cost_memory", "cost", "byte"),  # peak above the weights
     )
 }
 HEADLINE = ("pose_auc@30", "depth_abs_rel", "point_error")  # one a task
 DEVIATIONS = tuple(name for name in METRICS if name.startswith("deviation_"))
+COSTS = tuple(name for name in METRICS if name.startswith("cost_"))  # by `measure_costs`, never by `evaluate`
 NORMAL_CONSISTENCY = tuple(name for name in METRICS if "_nc_" in name)  # only when the protocol asks for normals

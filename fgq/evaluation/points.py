@@ -18,7 +18,6 @@ ICP_REACH = {"metre": 0.1, "millimetre": 100.0}  # farther pairs do not pull (th
 ICP_SHARE = 0.05  # of the scene's mean distance, where the unit has no length
 ICP_STEPS = 30
 NORMAL_NEIGHBOURS = 30
-NORMALS_AT_ONCE = 100_000  # bounds memory: 72 MB of neighbours
 FEWEST_POINTS = 10  # small_gicp refuses fewer
 
 
@@ -27,7 +26,7 @@ class CloudProtocol:
     """How many points of a scene are looked up in the other cloud, which is always searched whole.
 
     They are spread evenly over the pixels' order, so they are the same for every model. None takes all. Zero normals
-    leave out their consistency, which costs three times the rest.
+    leave out their consistency, which costs as much as the rest.
     """
 
     points: int | None = 1000
@@ -69,15 +68,11 @@ def evenly_spread(count: int, most: int | None) -> Int[np.ndarray, " kept"]:
     return np.linspace(0, count - 1, count if most is None else min(most, count)).round().astype(int)
 
 
-def surface_normals(cloud: Predicted, tree: cKDTree, at: Int[np.ndarray, " kept"]) -> Float[np.ndarray, "kept 3"]:
-    """Unit normals of either sign at some points: the direction in which their nearest neighbours vary least."""
-    normals = np.empty((len(at), 3))
-    for start in range(0, len(at), NORMALS_AT_ONCE):
-        part = slice(start, start + NORMALS_AT_ONCE)
-        near = cloud[tree.query(cloud[at[part]], k=min(NORMAL_NEIGHBOURS, len(cloud)))[1]]
-        centred = near - near.mean(1, keepdims=True)
-        normals[part] = np.linalg.eigh(centred.transpose(0, 2, 1) @ centred)[1][..., 0]
-    return normals
+def surface_normals(cloud: Predicted) -> Predicted:
+    """Unit normals of either sign: the direction in which each point's nearest neighbours vary least."""
+    centred = small_gicp.PointCloud(cloud - cloud.mean(0))
+    small_gicp.estimate_normals(centred, num_neighbors=min(NORMAL_NEIGHBOURS, len(cloud)), num_threads=1)
+    return centred.normals()[:, :3]
 
 
 def cloud_errors(
@@ -91,7 +86,7 @@ def cloud_errors(
 
     With normals also their consistency: |cosine| between each point's normal and its nearest neighbour's, `nc1` from
     predicted to true, `nc2` back, `nc` their mean. Given normals are used at all points; otherwise they are estimated
-    at as many points as the protocol says.
+    from all points and compared at as many as the protocol says.
     """
     truth_tree, predicted_tree = cKDTree(truth), cKDTree(predicted)
     of_predicted = evenly_spread(len(predicted), protocol.points)
@@ -108,8 +103,11 @@ def cloud_errors(
         forward = (truth_normals[truth_tree.query(predicted)[1]] * predicted_normals).sum(-1)
         backward = (predicted_normals[predicted_tree.query(truth)[1]] * truth_normals).sum(-1)
     elif protocol.normals != 0:
-        forward = normal_cosines(predicted, predicted_tree, truth, truth_tree, protocol.normals)
-        backward = normal_cosines(truth, truth_tree, predicted, predicted_tree, protocol.normals)
+        normals, true_normals = surface_normals(predicted), surface_normals(truth)
+        kept = evenly_spread(len(predicted), protocol.normals)
+        forward = (true_normals[truth_tree.query(predicted[kept])[1]] * normals[kept]).sum(-1)
+        kept = evenly_spread(len(truth), protocol.normals)
+        backward = (normals[predicted_tree.query(truth[kept])[1]] * true_normals[kept]).sum(-1)
     else:
         return errors
     for statistic, function in (("mean", np.mean), ("median", np.median)):
@@ -117,13 +115,6 @@ def cloud_errors(
         errors[f"nc2_{statistic}"] = float(function(np.abs(backward)))
         errors[f"nc_{statistic}"] = (errors[f"nc1_{statistic}"] + errors[f"nc2_{statistic}"]) / 2
     return errors
-
-
-def normal_cosines(cloud: Predicted, tree: cKDTree, other: Truth, other_tree: cKDTree, most: int | None) -> np.ndarray:
-    """Cosine, of either sign, between normals at points of `cloud` and at their nearest neighbours in `other`."""
-    kept = evenly_spread(len(cloud), most)
-    nearest = other_tree.query(cloud[kept])[1]
-    return (surface_normals(cloud, tree, kept) * surface_normals(other, other_tree, nearest)).sum(-1)
 
 
 def refine_by_icp(

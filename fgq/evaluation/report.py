@@ -1,28 +1,33 @@
 """The tidy table of results, one row a scene and metric, and what can honestly be said of it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fgq.errors import FgqError
+from fgq.evaluation.category import by_category
 from fgq.evaluation.intervals import mean_interval
+from fgq.evaluation.pages import html_page, summary_markdown
+from fgq.evaluation.pairing import by_seed_and_scene, check_one_dataset, check_same_scenes, check_same_seeds
+from fgq.evaluation.seed_noise import gain_test
 
 MODEL = ["recipe", "weight_bits", "activation_bits"]  # what one row of a summary is about
 COLUMNS = ["run", *MODEL, "seed", "dataset", "scene", "task", "metric", "value", "unit", "higher_is_better"]
 COLUMNS += ["valid_pixels", "seconds", "note"]
-FRAMES = ["frame_list", "frames"]
+FURTHER = ["model", "frame_list", "frames"]  # reports of earlier versions lack them
 TYPES = {"value": float, "seconds": float, "higher_is_better": bool, "run": str, "unit": str, "scene": str, "note": str}
-TYPES |= dict.fromkeys(FRAMES, str)
+TYPES |= dict.fromkeys(FURTHER, str)
 
 
 @dataclass(frozen=True)
 class Report:
     """Results of one or several models; `frame` has the columns of `COLUMNS`. Raises FgqError when one is missing.
 
-    Where there are further columns, frame_list is the hash of all frames of an evaluation, frames that of the scene's.
+    Where there are further columns, model names the full-precision weights, frame_list is the hash of all frames of an
+    evaluation, frames that of the scene's.
 
     A number of a set is the mean of its scenes' numbers, AUC included (each scene's own pairs first, then scenes).
     """
@@ -40,7 +45,7 @@ class Report:
 
     def save(self, path: str | Path) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self.frame.to_csv(path, index=False, float_format="%.9g")
+        Path(path).write_text(self.to_csv(), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> "Report":
@@ -78,11 +83,12 @@ class Report:
         """Paired difference to `reference` on the same scenes, by model and metric, with a 95 % interval.
 
         Negative is lower, whichever way is better; `better` says whether the interval lies on the good side of zero,
-        `worse` on the bad one. `npd` is the harm in percent of the reference's mean (FGQ's normalised performance
-        degradation: positive means worse). The reference has one seed, or the same seeds (then paired by seed too);
-        the interval then covers the draw of seeds and the draw of scenes. Metrics that the reference lacks are left
-        out. `seed` is the bootstrap's. Raises FgqError when scenes, their valid pixels, datasets or seeds differ, when
-        the reference holds several models, or when both share no metric.
+        `worse` on the bad one. `npd` is FGQ's normalised performance degradation, the difference in percent of the
+        reference's mean with the difference's own sign; `harm` is the same with positive for worse. The reference has
+        one seed, or the same seeds (then paired by seed too); the interval then covers the draw of seeds and the draw
+        of scenes. Metrics that the reference lacks are left out. `seed` is the bootstrap's. Raises FgqError when
+        scenes, their valid pixels, datasets or seeds differ, when the reference holds several models, or when both
+        share no metric.
         """
         check_one_dataset(pd.concat([self.frame, reference.frame]))
         if len(reference.frame[MODEL].drop_duplicates()) != 1:
@@ -102,23 +108,54 @@ class Report:
             else:
                 mean, low, high = mean_interval(difference, seed)
             sign = 1 if part.higher_is_better.iloc[0] else -1
-            npd = -100 * sign * mean / abs(base.mean()) if base.mean() else np.nan
+            npd = normalised_degradation(mean, base.mean())
             good, bad = (low > 0, high < 0) if sign > 0 else (high < 0, low > 0)
-            rows.append([*model, metric, part.unit.iloc[0], mean, low, high, npd, good, bad, *difference.shape])
+            rows.append(
+                [*model, metric, part.unit.iloc[0], mean, low, high, npd, -sign * npd, good, bad, *difference.shape]
+            )
         if not rows:
             raise FgqError("the two reports share no metric")
-        columns = [*MODEL, "metric", "unit", "difference", "low", "high", "npd", "better", "worse", "seeds", "scenes"]
-        return pd.DataFrame(rows, columns=columns)
+        columns = [*MODEL, "metric", "unit", "difference", "low", "high", "npd", "harm", "better", "worse"]
+        return pd.DataFrame(rows, columns=[*columns, "seeds", "scenes"])
+
+    def per_category(self) -> "Report":
+        """The same report with categories for scenes: CO3D's protocol, mean over categories of means over sequences.
+
+        The summaries, differences and intervals of what it returns count and draw categories. See `by_category`.
+        """
+        return Report(by_category(self.frame))
+
+    def gain_tests(self, reference: "Report") -> pd.DataFrame:
+        """Whether the gain over `reference` exceeds the noise of seeds and scenes, by model and metric.
+
+        `gain` is the mean paired difference, positive for better, in the metric's unit; the further columns are the
+        fields of `fgq.evaluation.seed_noise.GainTest`. Reports pair as in `compare`, which says what is raised.
+        """
+        compared = self.compare(reference)
+        rows = []
+        for row in compared.itertuples():
+            part = self.only(**{column: getattr(row, column) for column in MODEL}, metric=row.metric).frame
+            theirs = reference.only(metric=row.metric).frame
+            sign = 1 if part.higher_is_better.iloc[0] else -1
+            scenes = part.scene.unique()
+            found = gain_test(sign * (by_seed_and_scene(part, scenes) - by_seed_and_scene(theirs, scenes)))
+            rows.append({**{column: getattr(row, column) for column in [*MODEL, "metric", "unit"]}, **asdict(found)})
+        return pd.DataFrame(rows)
+
+    def to_csv(self) -> str:
+        """The tidy table as CSV text; `save` writes it to a file and `load` reads it."""
+        return self.frame.to_csv(index=False, float_format="%.9g")
 
     def to_markdown(self, digits: int = 4) -> str:
         """The summary as a Markdown table: mean with interval, seeds × scenes."""
-        lines = ["| recipe | bits | metric | unit | mean [95 % interval] | seeds × scenes | failed |", "|" + "---|" * 7]
-        for row in self.summary().itertuples():
-            mean, low, high = (f"{value:.{digits}g}" for value in (row.mean, row.low, row.high))
-            bits = f"W{row.weight_bits}A{row.activation_bits}"
-            cells = [row.recipe, bits, row.metric, row.unit, f"{mean} [{low}, {high}]"]
-            lines.append("| " + " | ".join([*cells, f"{row.seeds} × {row.scenes}", str(row.failed)]) + " |")
-        return "\n".join(lines)
+        return summary_markdown(self.summary(), digits)
+
+    def to_html(self, reference: "Report | None" = None, digits: int = 4, title: str = "Evaluation") -> str:
+        """A whole HTML page that loads nothing: the summary and, with a reference, the paired differences to it."""
+        tables = {"Means with 95 % intervals": self.summary()}
+        if reference is not None:
+            tables["Paired differences to the reference"] = self.compare(reference)
+        return html_page(title, tables, digits)
 
     def only(self, **chosen) -> "Report":
         """The rows whose columns have these values, such as only(recipe="fgq", weight_bits=4)."""
@@ -138,56 +175,6 @@ def combine(reports: Iterable[Report]) -> Report:
     return Report(pd.concat([report.frame for report in reports], ignore_index=True))
 
 
-def by_seed_and_scene(part: pd.DataFrame, scenes: Iterable[str] | None = None) -> np.ndarray:
-    """Values of one model and metric as [seeds, scenes]; raises FgqError where one is there twice or missing."""
-    repeated = part.duplicated(["seed", "scene"])
-    if repeated.any():
-        row = part[repeated].iloc[0]
-        raise FgqError(f"the report holds {row.metric} of scene {row.scene}, seed {row.seed}, more than once")
-    present = part.assign(there=1).pivot(index="seed", columns="scene", values="there")
-    if present.isna().any().any():
-        seed, scene = present.isna().stack().idxmax()
-        raise FgqError(f"the report has no {part.metric.iloc[0]} of scene {scene} for seed {seed}")
-    table = part.pivot(index="seed", columns="scene", values="value")
-    return table[list(scenes) if scenes is not None else part.scene.unique()].to_numpy(float)
-
-
-def check_one_dataset(frame: pd.DataFrame) -> None:
-    datasets = sorted(frame.dataset.unique())
-    if len(datasets) > 1:
-        raise FgqError(
-            f"there are results of several datasets ({', '.join(datasets)}): choose one with .only(dataset=…)"
-        )
-
-
-def check_same_seeds(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:
-    a, b = (sorted(int(seed) for seed in part.seed.unique()) for part in (mine, theirs))
-    if len(b) != 1 and a != b:
-        raise FgqError(
-            f"seeds {a} cannot be paired with the reference's {b}: evaluate the same seeds, or one reference"
-        )
-
-
-def check_same_scenes(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:
-    """Raises FgqError when names, frames or pixels differ: the same clip at another size is another scene."""
-    a, b = set(mine.scene), set(theirs.scene)
-    if a != b:
-        odd = sorted(a ^ b)[0]
-        raise FgqError(
-            f"the reports are of different scenes ({len(a - b)} only here, {len(b - a)} only in the reference, "
-            f"such as {odd}): evaluate both on the same ones"
-        )
-    both = pd.concat([mine, theirs])
-    if "frames" in both:
-        known = both[both.frames.fillna("") != ""].groupby("scene").frames.nunique()
-        if (known > 1).any():
-            raise FgqError(
-                f"the reports are of different frames of {known.idxmax()}: evaluate both with one frame_list="
-            )
-    pixels = both.groupby("scene").valid_pixels.unique()
-    odd = pixels[pixels.map(len) > 1]
-    if len(odd):
-        raise FgqError(
-            f"the reports are of different scenes: {odd.index[0]} has {' and '.join(map(str, odd.iloc[0]))} valid "
-            "pixels: evaluate both on the same frames and image size"
-        )
+def normalised_degradation(difference: float, full_precision: float) -> float:
+    """NPD in percent: (metric - full precision's) over full precision's (arXiv:2605.15828); NaN where that is zero."""
+    return 100 * difference / full_precision if full_precision else np.nan

@@ -27,10 +27,19 @@ def write_viewer(scene: Reconstruction, cloud: Cloud, path: Path, share: float =
 
     Sliders choose the share, the size of points and of cameras; a click on a picture looks from its camera.
     """
+    path.write_text(viewer_page(scene, cloud, share), encoding="utf-8")
+
+
+def viewer_page(scene: Reconstruction, cloud: Cloud, share: float, view: dict | None = None, group: str = "") -> str:
+    """The page's text. Pages of one `group` in frames of one document turn together and leave their sliders out.
+
+    `view` replaces entries of `describe`, such as the "start" and "up" that several pages have in common.
+    """
     page = importlib.resources.files("fgq.export").joinpath("viewer.html").read_text(encoding="utf-8")
     # A file name must not be able to end the page's script element.
-    content = json.dumps(describe(scene, cloud, share)).replace("<", "\\u003c")
-    path.write_text(page.replace("@SCENE@", content).replace("@POINTS@", pack(cloud)), encoding="utf-8")
+    about = describe(scene, cloud, share) | {"group": group} | (view or {})
+    content = json.dumps(about).replace("<", "\\u003c")
+    return page.replace("@SCENE@", content).replace("@POINTS@", pack(cloud))
 
 
 def pack(cloud: Cloud) -> str:

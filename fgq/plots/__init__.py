@@ -1,9 +1,14 @@
-"""Figures and tables that several chapters share. A figure is matplotlib's, and nothing else is drawn."""
+"""Figures and tables that several chapters share. Figures are matplotlib's; `side_by_side` is a page to be turned."""
 
+from fgq.plots.accuracy import show_accuracy_curves
+from fgq.plots.alignment import show_depth_alignment, show_point_alignment
+from fgq.plots.confidence import show_sparsification
 from fgq.plots.costs import show_costs
 from fgq.plots.damage import DEVIATION_LABELS, show_benchmark, show_deviations
+from fgq.plots.degradation import show_degradation, show_scene_scatter
 from fgq.plots.fisher import show_fisher
 from fgq.plots.reconstruction import camera_centres, rotation_angles, show_depth, show_scene, show_top_view
+from fgq.plots.side_by_side import side_by_side
 from fgq.plots.style import (
     RECIPE_COLOURS,
     TASK_COLOURS,
@@ -13,6 +18,7 @@ from fgq.plots.style import (
     use_book_style,
 )
 from fgq.plots.training import show_training_curve, training_curve
+from fgq.plots.worst import show_worst_scenes, worst_scenes
 
 __all__ = [
     "DEVIATION_LABELS",
@@ -21,16 +27,25 @@ __all__ = [
     "camera_centres",
     "picture",
     "rotation_angles",
+    "show_accuracy_curves",
     "show_benchmark",
     "show_comparison",
     "show_costs",
+    "show_degradation",
     "show_depth",
+    "show_depth_alignment",
     "show_deviations",
     "show_fisher",
+    "show_point_alignment",
     "show_scene",
+    "show_scene_scatter",
+    "show_sparsification",
     "show_table",
     "show_top_view",
     "show_training_curve",
+    "show_worst_scenes",
+    "side_by_side",
     "training_curve",
     "use_book_style",
+    "worst_scenes",
 ]

@@ -35,21 +35,21 @@ def short_run(run):
 
 
 def differences(then: pd.DataFrame, now: pd.DataFrame, replay: Replay) -> list[str]:
-    """What differs between the tables of two short runs; empty when the code computes the same."""
+    """What differs between the tables of two short runs; empty when the code computes the same.
+
+    Rows that the replay does not choose may be other ones: a metric that is new since then changes no stored number.
+    """
     texts = [name for name in then.columns if then[name].map(lambda value: isinstance(value, str)).any()]
     missing = [name for name in (*texts, *replay.compare, *replay.rows) if name not in then or name not in now]
     if missing:
         return [f"column {missing[0]} is missing"]
+    then, now = chosen(then, replay), chosen(now, replay)
     if len(then) != len(now):
         return [f"{len(now)} rows, not {len(then)}"]
     told = []
     for name in texts:
         if not then[name].fillna("").equals(now[name].fillna("")):
             told.append(f"column {name} differs")
-    chosen = np.logical_and.reduce(
-        [np.ones(len(then), bool), *(then[n].isin(values) for n, values in replay.rows.items())]
-    )
-    then, now = then[chosen], now[chosen]
     for name in replay.compare:
         near = np.isclose(now[name], then[name], rtol=replay.tolerance, atol=0, equal_nan=True)
         if not near.all():
@@ -57,3 +57,9 @@ def differences(then: pd.DataFrame, now: pd.DataFrame, replay: Replay) -> list[s
             label = " ".join(str(then[text].iloc[row]) for text in texts)
             told.append(f"{name} of {label} was {then[name].iloc[row]:.6g}, is {now[name].iloc[row]:.6g}")
     return told
+
+
+def chosen(table: pd.DataFrame, replay: Replay) -> pd.DataFrame:
+    """The rows that are compared, numbered anew."""
+    masks = [table[name].isin(values) for name, values in replay.rows.items()]
+    return table[np.logical_and.reduce([np.ones(len(table), bool), *masks])].reset_index(drop=True)

@@ -110,3 +110,12 @@ def test_a_description_that_does_not_fit_is_refused(mixed_model, tmp_path, chang
     with pytest.raises(FgqError, match=said) as caught:
         fgq.load_model(tmp_path)
     assert str(caught.value).startswith(f"{tmp_path}: ") and "\n" not in str(caught.value)
+
+
+def test_weights_keep_their_name_through_quantization_and_a_checkpoint(toy_model, tmp_path):
+    toy_model.save(tmp_path / "mine")
+    full = fgq.load_model(tmp_path / "mine")
+    assert full.name_or_path == "mine" and fgq.load_model("vggt-tiny").name_or_path == "vggt-tiny"
+    small = fgq.quantize(full, recipe="rtn", progress=False)
+    small.save(tmp_path / "small")
+    assert small.name_or_path == fgq.load_model(tmp_path / "small").name_or_path == "mine"

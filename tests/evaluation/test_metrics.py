@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from fgq.errors import FgqError
-from fgq.evaluation.depth import depth_errors
+from fgq.evaluation.depth import affine_depth_errors, depth_errors
 from fgq.evaluation.pose import AUC_THRESHOLDS, auc, direction_angle, pair_errors, recall, rotation_angle
 from fgq.evaluation.trajectory import trajectory_errors
 
@@ -125,3 +125,31 @@ def test_a_path_that_stands_still_cannot_be_aligned(poses):
         trajectory_errors(still, truth)
     rotation, translation = pair_errors(still, truth)
     assert torch.isfinite(rotation).all() and (translation == 90).all()  # no direction is no hit
+
+
+def test_a_scale_and_a_shift_are_free_in_affine_depth():
+    truth = torch.rand(2, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 1
+    valid = torch.ones_like(truth, dtype=torch.bool)
+    exact = affine_depth_errors(0.3 * truth + 7, truth, valid)
+    assert exact["rmse"] == pytest.approx(0, abs=1e-12) and exact["delta1"] == 1
+    assert depth_errors(0.3 * truth + 7, truth, valid)["rmse"] > 0.1
+
+
+def test_the_affine_fit_is_that_of_least_squares():
+    generator = torch.Generator().manual_seed(1)
+    truth = torch.rand(40, generator=generator, dtype=torch.float64) + 1
+    predicted = truth + 0.2 * torch.randn(40, generator=generator, dtype=torch.float64)
+    design = np.stack([predicted, np.ones(40)], axis=1)
+    fitted = design @ np.linalg.lstsq(design, truth.numpy(), rcond=None)[0]
+    found = affine_depth_errors(predicted, truth, torch.ones(40, dtype=torch.bool))
+    assert found["rmse"] == pytest.approx(np.sqrt(np.mean((fitted - truth.numpy()) ** 2)))
+    assert found["abs_rel"] == pytest.approx(np.mean(np.abs(fitted - truth.numpy()) / truth.numpy()))
+
+
+@pytest.mark.parametrize("predicted", [torch.full((4,), 2.0), torch.tensor([8.0, 4, 2, 1])])
+def test_near_and_far_the_wrong_way_round_is_as_good_as_a_constant(predicted):
+    truth = torch.tensor([1.0, 2, 4, 8])
+    found = affine_depth_errors(predicted, truth, torch.ones(4, dtype=torch.bool))
+    assert found["rmse"] == pytest.approx(truth.double().std(correction=0).item())
+    with pytest.raises(FgqError, match="no pixel"):
+        affine_depth_errors(predicted, truth, torch.zeros(4, dtype=torch.bool))

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -8,12 +10,14 @@ from fgq.errors import FgqError
 from fgq.evaluation.points import (
     FAST_CLOUDS,
     FULL_CLOUDS,
+    NORMAL_NEIGHBOURS,
     CloudProtocol,
     aligned_clouds,
     cloud_errors,
     mean_point_error,
     refine_by_icp,
     scaled_point_error,
+    surface_normals,
 )
 from fgq.geometry.alignment import align_similarity
 
@@ -125,3 +129,45 @@ def test_normals_of_a_plane_are_its_own():
     steep = cloud_errors(tilted, plane, protocol=FULL_CLOUDS)
     assert flat["nc_mean"] == pytest.approx(1) and steep["nc_mean"] == pytest.approx(0.5)
     assert flat["acc_mean"] == pytest.approx(0.01)
+
+
+def test_normals_of_a_sphere_point_from_its_centre():
+    """An even spiral over the sphere; each true normal is the point itself."""
+    steps = np.arange(4000) + 0.5
+    height, turn = 1 - 2 * steps / 4000, np.pi * (1 + 5**0.5) * steps
+    sphere = np.stack([*(np.sqrt(1 - height**2) * (np.cos(turn), np.sin(turn))), height], axis=1)
+    cosines = np.abs((surface_normals(3 * sphere + 5) * sphere).sum(1))
+    assert cosines.min() > np.cos(np.radians(1))
+    known = np.tile([0.0, 0, 1], (4000, 1))
+    given = cloud_errors(sphere, sphere, known, sphere)["nc_mean"]
+    assert given == pytest.approx(0.5, abs=1e-3)  # |z| is even over [0, 1] on a sphere
+    larger = cloud_errors(1.01 * sphere, sphere)
+    assert larger["nc_mean"] == pytest.approx(1, abs=1e-3) and larger["acc_mean"] == pytest.approx(0.01, rel=0.2)
+
+
+def test_normals_are_the_least_direction_of_the_nearest_neighbours(truth):
+    cloud = truth.numpy()
+    found = surface_normals(cloud)
+    for index in range(0, len(cloud), 400):
+        near = cloud[np.argsort(np.linalg.norm(cloud - cloud[index], axis=1))[:NORMAL_NEIGHBOURS]]
+        least = np.linalg.svd(near - near.mean(0))[2][-1]
+        assert abs(least @ found[index]) == pytest.approx(1, abs=1e-6)
+
+
+def test_normals_at_some_points_are_those_at_all(truth, bent):
+    clouds = bent.numpy(), truth.numpy()
+    whole = cloud_errors(*clouds, protocol=CloudProtocol(points=10, normals=None))
+    some = cloud_errors(*clouds, protocol=CloudProtocol(points=10, normals=1500))
+    assert some["nc_mean"] != whole["nc_mean"] and some["nc_mean"] == pytest.approx(whole["nc_mean"], abs=0.02)
+
+
+def test_clouds_of_200_000_points_take_less_than_five_seconds():
+    """In seconds of one core, so that other programs do not count."""
+    truth = playroom.load("test", count=1, frames=5, size=200)[0].points.reshape(-1, 3).double()
+    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    predicted = truth + 0.1 * torch.sin(truth) + 0.02 * noise
+    assert len(truth) == 200_000
+    started = time.process_time()
+    errors = cloud_errors(*aligned_clouds(predicted, truth, 0.1), protocol=FULL_CLOUDS)
+    assert time.process_time() - started < 5
+    assert 0.01 < errors["acc_mean"] < 0.1 and 0.5 < errors["nc_mean"] < 1

@@ -8,7 +8,7 @@ import torch
 from fgq.data import playroom
 from fgq.errors import FgqError
 from fgq.evaluation import FULL_CLOUDS, HEADLINE, METRICS, Report, combine, evaluate, predict, view_ablation
-from fgq.evaluation.metrics import NORMAL_CONSISTENCY
+from fgq.evaluation.metrics import COSTS, NORMAL_CONSISTENCY
 from fgq.geometry import encode_pose
 from fgq.vggt import VGGT, Predictions, VGGTConfig
 
@@ -62,11 +62,11 @@ def test_the_truth_scores_perfectly_at_any_scale(model, scenes):
 
 def test_one_row_a_scene_and_metric(model, scenes):
     report = evaluate(model, scenes, reference=model, progress=False, clouds=FULL_CLOUDS, run="first")
-    assert len(report.frame) == len(scenes) * len(METRICS)
-    assert set(report.frame.metric) == set(METRICS) and report.frame.run.eq("first").all()
+    assert len(report.frame) == len(scenes) * (len(METRICS) - len(COSTS))
+    assert set(report.frame.metric) == set(METRICS) - set(COSTS) and report.frame.run.eq("first").all()
     fast = evaluate(model, scenes, progress=False)
     assert set(METRICS) - set(fast.frame.metric) == {
-        *NORMAL_CONSISTENCY, *(name for name in METRICS if name.startswith("deviation_"))
+        *COSTS, *NORMAL_CONSISTENCY, *(name for name in METRICS if name.startswith("deviation_"))
     }  # fmt: skip
     assert report.frame.recipe.eq("full precision").all() and report.frame.valid_pixels.eq(3 * 16 * 16).all()
     assert report.means(prefix="deviation").abs().max() == 0  # a model does not deviate from itself
@@ -122,7 +122,35 @@ def test_paired_differences_see_what_unpaired_ones_cannot():
     spread = made_report(worse).summary().iloc[0]
     assert spread.low < base.mean() < spread.high  # unpaired, the difference drowns
     better = made_report(base + 0.1, metric="pose_auc@30").compare(made_report(base, metric="pose_auc@30")).iloc[0]
-    assert better.better and better.npd < 0
+    assert better.better and better.npd == pytest.approx(100 * 0.1 / base.mean()) and better.harm == -better.npd
+    assert row.harm == row.npd > 0
+
+
+def test_gains_are_tested_with_the_sign_of_better():
+    generator = np.random.default_rng(1)
+    base = generator.normal(1.0, 0.5, (4, 60))
+    lower = base - 0.1 + generator.normal(0, 0.01, (4, 60))
+    row = made_report(lower).gain_tests(made_report(base)).iloc[0]
+    assert row.gain == pytest.approx((base - lower).mean()) and row.exceeds and row.p_value < 0.01
+    assert row.seed_spread == pytest.approx((base - lower).mean(1).std(ddof=1)) and (row.seeds, row.scenes) == (4, 60)
+    row = made_report(lower, metric="pose_auc@30").gain_tests(made_report(base, metric="pose_auc@30")).iloc[0]
+    assert row.gain < 0 and not row.exceeds and row.p_value < 0.01
+    one = made_report(lower).gain_tests(made_report(base[:1] * 0 + 1, "full precision", first_seed=-1)).iloc[0]
+    assert one.gain == pytest.approx((1 - lower).mean())
+
+
+def test_reports_of_earlier_versions_are_read_and_combined(model, scenes, tmp_path):
+    model.name_or_path = "toy"
+    new = evaluate(model, scenes, progress=False)
+    assert new.frame.model.eq("toy").all()
+    old = Report(new.frame.drop(columns=["model", "frames", "frame_list"]).assign(recipe="older"))
+    old.save(tmp_path / "old.csv")
+    loaded = Report.load(tmp_path / "old.csv")
+    assert "model" not in loaded.frame and len(loaded.compare(new))
+    both = combine([new, loaded])
+    assert len(both.summary()) == 2 * len(new.summary())
+    both.save(tmp_path / "both.csv")
+    assert Report.load(tmp_path / "both.csv").frame.model.tolist() == ["toy"] * len(new.frame) + [""] * len(old.frame)
 
 
 def test_reports_of_other_scenes_are_refused_and_files_round_trip(tmp_path):

@@ -77,6 +77,9 @@ def test_differences_are_told_with_their_row():
     assert differences(then, then.assign(metric=["a", "c"]), replay) == ["column metric differs"]
     assert differences(then, then.assign(mean=[9.0, 0.0]), Replay({}, ("mean",), 0.01, {"metric": ("b",)})) == []
     assert differences(then, then.assign(mean=[1.0, 9.0]), Replay({}, ("mean",), 0.01, {"metric": ("b",)}))
+    newer = pd.concat([pd.DataFrame({"metric": ["new"], "mean": [7.0], "low": [0.0]}), then], ignore_index=True)
+    assert differences(then, newer, Replay({}, ("mean",), 0.01, {"metric": ("a", "b")})) == []
+    assert differences(then, newer, replay) == ["3 rows, not 2"]
     assert differences(then, then.drop(columns="mean"), replay) == ["column mean is missing"]
 
 
