@@ -1,9 +1,10 @@
-"""Squared gradients of one batch of clips: one forward pass, one backward pass a task and draw."""
+"""Squared gradients of one batch of clips: one forward pass, then backward for every task and draw."""
 
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -12,10 +13,12 @@ from torch import Tensor
 
 from fgq.data.scene import Scene
 from fgq.fisher.estimators import NEEDS_TRUTH, UNROLLED, Clips, find_estimator, truth_scale
+from fgq.fisher.sweep import head_gradients, sweep
 from fgq.vggt import TASKS, VGGT
 from fgq.vggt.aggregator import run_block
 
 TOKEN_KINDS = ("camera", "register", "patch")
+DRAWS_A_SWEEP = 8  # tasks times probes that go back through the blocks together; each needs memory for its gradients
 TRUTH = ("extrinsics", "intrinsics", "depth", "points", "valid")
 
 
@@ -38,27 +41,24 @@ class Squares:
 
 
 def squared_gradients(model: VGGT, scenes: list[Scene], job: Job) -> Squares:
-    """Scenes of one shape. Each task runs its own head, so only one head's graph is alive at a time."""
+    """Scenes of one shape. Raises FgqError for a model without the head of a task."""
     estimator = find_estimator(job.estimator, job.probes)
     images = model.check_images(torch.stack([scene.images for scene in scenes]).to(model.device, model.dtype))
-    kinds, variances = [], []
-    with frozen(model), torch.enable_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=job.autocast):
-        outputs = outputs_with_graph(model, images)
+    with frozen(model), torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=job.autocast):
+        outputs, layout = model.aggregator(images), model.aggregator.layout(images)
         scales = truth_scales(model, outputs, images, scenes) if job.estimator in NEEDS_TRUTH else ()
         clips = Clips(tuple(scenes), tuple(clip_generator(job.seed, scene) for scene in scenes), scales)
-        for task in TASKS:
-            predictions = model.read_heads(outputs, images.shape, tasks=(task,), unrolled=job.estimator in UNROLLED)
-            draws = []
-            for _ in range(job.probes):
-                scalar = estimator(predictions, task, clips)
-                gradients = torch.autograd.grad(scalar, outputs, retain_graph=True, materialize_grads=True)
-                special = model.config.num_special_tokens
-                draws.append(torch.stack([sum_by_kind(g, len(scenes), special) for g in gradients], dim=2).cpu())
-            draws = torch.stack(draws)
-            kinds.append(draws.mean(0))
-            spread = draws.sum(2).var(0) / job.probes if job.probes > 1 else torch.zeros_like(draws[0].sum(1))
-            variances.append(spread)
-    return Squares(torch.stack(kinds, dim=1), torch.stack(variances, dim=1))
+        unrolled, squares = job.estimator in UNROLLED, []
+        draws = head_gradients(model, outputs, images.shape, estimator, job.probes, clips, unrolled)
+        while group := list(islice(draws, DRAWS_A_SWEEP)):
+            by_block = [
+                torch.stack([sum_by_kind(g, len(scenes), model.config.num_special_tokens) for g in gradients])
+                for gradients in sweep(model, outputs, layout, group)
+            ]
+            squares.append(torch.stack(by_block[::-1], dim=3).cpu())
+    drawn = torch.cat(squares).unflatten(0, (len(TASKS), job.probes)).transpose(0, 1)
+    spread = drawn.sum(3).var(0) / job.probes if job.probes > 1 else torch.zeros_like(drawn[0].sum(2))
+    return Squares(drawn.mean(0).transpose(0, 1), spread.transpose(0, 1))
 
 
 @contextmanager

@@ -1,3 +1,5 @@
+import gc
+
 import pytest
 import torch
 from torch import nn
@@ -161,3 +163,50 @@ def test_a_clips_random_numbers_follow_from_seed_and_images(toy_images):
     scenes = make_scenes(torch.stack([toy_images[0], toy_images[1], toy_images[1] + 1e-6]))
     assert draw(1, scenes[0]) == draw(1, Scene("other name", toy_images[0]))
     assert len({tuple(draw(seed, scene)) for seed in range(-1, 2) for scene in scenes}) == 9
+
+
+@pytest.mark.parametrize("head, task", [("camera_head", "camera"), ("depth_head", "depth"), ("point_head", "points")])
+def test_a_head_that_is_missing_names_scene_and_task(toy_model, toy_images, head, task):
+    setattr(toy_model, head, None)
+    with pytest.raises(FgqError, match=f"scene clip-0, task {task}: the model has no {head}"):
+        estimate(toy_model, toy_images)
+    delattr(toy_model, head)
+    with pytest.raises(FgqError, match=f"scene clip-0, task {task}: the model has no {head}"):
+        estimate(toy_model, toy_images)
+
+
+def test_an_output_that_is_not_there_names_scene_and_task(toy_model, toy_images, monkeypatch):
+    real = toy_model.read_heads
+
+    def without_depth(*arguments, **options):
+        predictions = real(*arguments, **options)
+        predictions.depth = None
+        return predictions
+
+    monkeypatch.setattr(toy_model, "read_heads", without_depth)
+    with pytest.raises(FgqError, match="scene clip-0, task depth: the model's head gives no depth"):
+        estimate(toy_model, toy_images)
+
+
+def test_memory_does_not_grow_with_the_number_of_blocks(build_toy, toy_images):
+    """While one block goes back, nothing that another block saved for its own way back is alive."""
+    alive, highest = [0], [0]
+
+    class Saved:
+        def __init__(self, tensor):
+            self.tensor = tensor
+            alive[0] += 1
+            highest[0] = max(highest[0], alive[0])
+
+        def __del__(self):
+            alive[0] -= 1
+
+    def saved_at_most(layers: int) -> int:
+        model = build_toy(depth=layers, dpt_layers=(0, 0, layers - 1, layers - 1))
+        gc.collect()
+        alive[0] = highest[0] = 0
+        with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
+            estimate(model, toy_images[:1])
+        return highest[0]
+
+    assert 0 < saved_at_most(12) == saved_at_most(2)
