@@ -133,7 +133,7 @@ def test_a_small_error_does_quadratically_less(case):
     model, small, scenes = case
     parts = [Part("G0", scale=scale) for scale in (0.1, 0.2)]
     found = measure_sensitivity(model, small, scenes, parts, progress=False)
-    before, after = found.output_error[:, 0]  # of the camera: this toy's maps hardly mind
+    before, after = found.output_error[:, 0].tolist()  # of the camera: this toy's maps hardly mind
     assert after == pytest.approx(4 * before, rel=0.05)
     torch.testing.assert_close(found.errors[1], 4 * found.errors[0])
     assert str(parts[0]) == "G0 times 0.1"
