@@ -27,7 +27,8 @@ def head_gradients(
 ) -> Iterator[HeadGradients]:
     """Of each task and draw, task by task: the gradient of its scalar at the block outputs that the head itself reads.
 
-    Each task runs its own head, once for all draws; `unrolled` is explained at VGGT.read_heads. Raises FgqError for a head that is missing, or gives no output.
+    Each task runs its own head, once for all draws; `unrolled` is explained at VGGT.read_heads. Raises FgqError for a
+    head that is missing, or gives no output.
     """
     for task in TASKS:
         read = {index: outputs[index].detach().requires_grad_() for index in sorted(model.blocks_read)}
