@@ -1,6 +1,7 @@
 """All accuracies of one scene, or the reason why one cannot be had."""
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -14,10 +15,11 @@ from fgq.evaluation.points import (
     FAST_CLOUDS,
     FEWEST_POINTS,
     CloudProtocol,
-    aligned_clouds,
+    SearchedCloud,
     cloud_errors,
     icp_reach,
     mean_point_error,
+    refine_by_icp,
     scaled_point_error,
 )
 from fgq.evaluation.pose import AUC_THRESHOLDS, auc, pair_errors, recall
@@ -46,6 +48,7 @@ def measure(prediction: Predictions, scene: Scene, clouds: CloudProtocol = FAST_
     """All accuracies of one clip (batch size 1) against its scene; `clouds` as in `CloudProtocol`."""
     extrinsics, intrinsics = decode_pose(prediction.pose_enc[0].double(), scene.images.shape[-2:])
     head = prediction.world_points[0]
+    truth = cache(lambda: TrueCloud(scene))
     lifted = unproject(prediction.depth[0, ..., 0].double(), extrinsics, intrinsics)
     return {
         **guarded("pose_", lambda: measure_pose(extrinsics, scene), clouds),
@@ -55,8 +58,8 @@ def measure(prediction: Predictions, scene: Scene, clouds: CloudProtocol = FAST_
         **guarded("confidence_depth_", lambda: {"ause": depth_sparsification(prediction, scene).ause}, clouds),
         **guarded("confidence_points_", lambda: {"ause": point_sparsification(prediction, scene).ause}, clouds),
         **guarded("point_", lambda: measure_matched_points(head, scene), clouds),
-        **guarded("points_", lambda: measure_cloud(head, scene, clouds), clouds),
-        **guarded("unprojected_", lambda: measure_cloud(lifted, scene, clouds), clouds),
+        **guarded("points_", lambda: measure_cloud(head, truth, clouds), clouds),
+        **guarded("unprojected_", lambda: measure_cloud(lifted, truth, clouds), clouds),
     }
 
 
@@ -133,11 +136,21 @@ def measure_matched_points(points: Tensor, scene: Scene) -> dict[str, float]:
     }
 
 
-def measure_cloud(points: Tensor, scene: Scene, clouds: CloudProtocol) -> dict[str, float]:
-    valid, truth = true_points(scene)
-    pair = aligned_clouds(points[valid], truth, icp_reach(scene.unit, truth), clouds)
-    errors = cloud_errors(*pair, protocol=clouds)
+def measure_cloud(points: Tensor, truth: Callable[[], "TrueCloud"], clouds: CloudProtocol) -> dict[str, float]:
+    target = truth()
+    predicted, reference = points[target.valid].double(), target.points
+    aligned = align_similarity(predicted, reference).apply(predicted).cpu().numpy()
+    settled = refine_by_icp(aligned, target.searched, target.searched.unit, clouds)
+    errors = cloud_errors(settled, target.searched, protocol=clouds)
     return {name: value for name, value in errors.items() if not name.startswith(("nc1", "nc2"))}
+
+
+class TrueCloud:
+    """A scene's true points, looked up by both predicted clouds."""
+
+    def __init__(self, scene: Scene):
+        self.valid, self.points = true_points(scene)
+        self.searched = SearchedCloud(self.points.numpy(), icp_reach(scene.unit, self.points))
 
 
 def true_points(scene: Scene) -> tuple[Tensor, Tensor]:

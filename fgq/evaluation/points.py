@@ -1,11 +1,11 @@
 """Point map errors after a similarity: matched points, and clouds by nearest neighbours both ways."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import small_gicp
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from fgq.errors import FgqError
@@ -35,6 +35,37 @@ class CloudProtocol:
 
 FAST_CLOUDS = CloudProtocol()
 FULL_CLOUDS = CloudProtocol(points=None, normals=None)  # as published
+
+
+class SearchedCloud:
+    """A cloud [N, 3] with what look-ups in it need, made once. The tree is about its mean, in lengths of `unit`."""
+
+    def __init__(self, points: Truth, unit: float = 1.0):
+        self.points, self.unit, self.centre = points, unit, points.mean(0)
+
+    def scaled(self, points: Predicted) -> Predicted:
+        return (points - self.centre) / self.unit
+
+    @cached_property
+    def fixed(self) -> small_gicp.PointCloud:
+        return small_gicp.PointCloud(self.scaled(self.points))
+
+    @cached_property
+    def tree(self) -> small_gicp.KdTree:
+        return small_gicp.KdTree(self.fixed, num_threads=1)
+
+    @cached_property
+    def normals(self) -> Truth:
+        return surface_normals(self.points)
+
+    def nearest(self, queries: Predicted) -> tuple[Float[np.ndarray, " queries"], Int[np.ndarray, " queries"]]:
+        """Distance to the nearest point of the cloud, and which one it is."""
+        index, squared = self.tree.batch_nearest_neighbor_search(self.scaled(queries), num_threads=1)
+        return self.unit * np.sqrt(squared), np.asarray(index, dtype=int)
+
+
+def searched(cloud: Truth | SearchedCloud, unit: float = 1.0) -> SearchedCloud:
+    return cloud if isinstance(cloud, SearchedCloud) else SearchedCloud(cloud, unit)
 
 
 def mean_point_error(predicted: Float[Tensor, "points 3"], truth: Float[Tensor, "points 3"]) -> float:
@@ -77,7 +108,7 @@ def surface_normals(cloud: Predicted) -> Predicted:
 
 def cloud_errors(
     predicted: Predicted,
-    truth: Truth,
+    truth: Truth | SearchedCloud,
     predicted_normals: Predicted | None = None,
     truth_normals: Truth | None = None,
     protocol: CloudProtocol = FULL_CLOUDS,
@@ -88,11 +119,11 @@ def cloud_errors(
     predicted to true, `nc2` back, `nc` their mean. Given normals are used at all points; otherwise they are estimated
     from all points and compared at as many as the protocol says.
     """
-    truth_tree, predicted_tree = cKDTree(truth), cKDTree(predicted)
+    found, target = SearchedCloud(predicted), searched(truth)
     of_predicted = evenly_spread(len(predicted), protocol.points)
-    of_truth = evenly_spread(len(truth), protocol.points)
-    to_truth = truth_tree.query(predicted[of_predicted])[0]
-    to_predicted = predicted_tree.query(truth[of_truth])[0]
+    of_truth = evenly_spread(len(target.points), protocol.points)
+    to_truth = target.nearest(predicted[of_predicted])[0]
+    to_predicted = found.nearest(target.points[of_truth])[0]
     errors = {
         "acc_mean": float(to_truth.mean()),
         "acc_median": float(np.median(to_truth)),
@@ -100,16 +131,15 @@ def cloud_errors(
         "comp_median": float(np.median(to_predicted)),
     }
     if predicted_normals is not None and truth_normals is not None:
-        forward = (truth_normals[truth_tree.query(predicted)[1]] * predicted_normals).sum(-1)
-        backward = (predicted_normals[predicted_tree.query(truth)[1]] * truth_normals).sum(-1)
+        most = None
     elif protocol.normals != 0:
-        normals, true_normals = surface_normals(predicted), surface_normals(truth)
-        kept = evenly_spread(len(predicted), protocol.normals)
-        forward = (true_normals[truth_tree.query(predicted[kept])[1]] * normals[kept]).sum(-1)
-        kept = evenly_spread(len(truth), protocol.normals)
-        backward = (normals[predicted_tree.query(truth[kept])[1]] * true_normals[kept]).sum(-1)
+        predicted_normals, truth_normals, most = found.normals, target.normals, protocol.normals
     else:
         return errors
+    kept = evenly_spread(len(predicted), most)
+    forward = (truth_normals[target.nearest(predicted[kept])[1]] * predicted_normals[kept]).sum(-1)
+    kept = evenly_spread(len(target.points), most)
+    backward = (predicted_normals[found.nearest(target.points[kept])[1]] * truth_normals[kept]).sum(-1)
     for statistic, function in (("mean", np.mean), ("median", np.median)):
         errors[f"nc1_{statistic}"] = float(function(np.abs(forward)))
         errors[f"nc2_{statistic}"] = float(function(np.abs(backward)))
@@ -118,29 +148,29 @@ def cloud_errors(
 
 
 def refine_by_icp(
-    predicted: Predicted, truth: Truth, max_distance: float, protocol: CloudProtocol = FULL_CLOUDS
+    predicted: Predicted, truth: Truth | SearchedCloud, max_distance: float, protocol: CloudProtocol = FULL_CLOUDS
 ) -> Predicted:
     """The predicted cloud after rigid point-to-point ICP; pairs farther than `max_distance` do not count.
 
     Both clouds go to small_gicp centred and in units of `max_distance`: its stopping rule is an absolute length, and
-    the result must not depend on metres or millimetres.
+    the result must not depend on metres or millimetres. A searched cloud must have that unit.
     """
-    if min(len(predicted), len(truth)) < FEWEST_POINTS:
-        raise FgqError(f"the clouds have {len(predicted)} and {len(truth)} points; ICP needs at least {FEWEST_POINTS}")
-    centre = truth.mean(0)
-    moving = (predicted - centre) / max_distance
+    target = searched(truth, max_distance)
+    if min(len(predicted), len(target.points)) < FEWEST_POINTS:
+        counts = f"{len(predicted)} and {len(target.points)}"
+        raise FgqError(f"the clouds have {counts} points; ICP needs at least {FEWEST_POINTS}")
+    moving = target.scaled(predicted)
     kept = moving[evenly_spread(len(moving), None if protocol.points is None else max(protocol.points, FEWEST_POINTS))]
-    fixed = small_gicp.PointCloud((truth - centre) / max_distance)
     motion = small_gicp.align(
-        fixed,
+        target.fixed,
         small_gicp.PointCloud(kept),
-        small_gicp.KdTree(fixed, num_threads=1),
+        target.tree,
         registration_type="ICP",
-        max_correspondence_distance=1.0,
+        max_correspondence_distance=max_distance / target.unit,
         num_threads=1,
         max_iterations=ICP_STEPS,
     ).T_target_source
-    return (moving @ motion[:3, :3].T + motion[:3, 3]) * max_distance + centre
+    return (moving @ motion[:3, :3].T + motion[:3, 3]) * target.unit + target.centre
 
 
 def icp_reach(unit: str, truth: Float[Tensor, "points 3"]) -> float:

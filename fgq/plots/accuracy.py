@@ -30,6 +30,6 @@ def show_accuracy_curves(errors: Mapping[str, tuple[Tensor, Tensor]], thresholds
             axis.stairs(below, np.arange(limit + 1), color=colour, label=label, linewidth=1.8)
             axis.stairs(below, np.arange(limit + 1), color=colour, fill=True, alpha=0.2)
         axis.set(xlabel="threshold (degrees)", xlim=(0, limit), ylim=(0, 100))
-        axis.legend(loc="lower right" if limit > 10 else "upper left", fontsize="small")
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize="small")
     np.atleast_1d(axes)[0].set_ylabel("pairs below it (%)")
     return figure

@@ -39,6 +39,7 @@ def show_point_alignment(
             some = np.linspace(0, len(points) - 1, min(MOST, len(points))).round().astype(int)
             axis.plot(points[some, 0], points[some, 2], ".", markersize=1.5, color=shade)
         axis.set(title=name, xlabel=f"right of camera 0 ({unit})", aspect="equal")
+    axes[1].set(xlim=axes[0].get_xlim(), ylim=axes[0].get_ylim())
     axes[0].set_ylabel(f"ahead of camera 0 ({unit})")
     show_residuals(axes[2], distances, names)
     axes[2].set(title="residuals", xlabel=f"distance ({unit})")
