@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from fgq.affine.learnable_block import LearnableBlock
 from fgq.affine.quantized_block import QuantizedBlock

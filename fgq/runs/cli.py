@@ -125,6 +125,12 @@ def quantize(
     weight_bits: int = 4,
     activation_bits: int = 4,
     fisher: Annotated[Path | None, typer.Option(help="Fisher table; estimated on the clips where not given")] = None,
+    bit_budget: Annotated[
+        float | None, typer.Option(help="weight bits on average, dealt to the layers by the Fisher")
+    ] = None,
+    task_weights: Annotated[
+        tuple[float, float, float], typer.Option(help="of camera, depth and points, in that order")
+    ] = (1.0, 1.0, 1.0),
     epochs: int = 15,
     dataset: Dataset = "playroom",
     count: Count = None,
@@ -144,13 +150,14 @@ def quantize(
     from fgq.calibrate import find_recipe
     from fgq.fisher import FisherTable
 
-    plan = find_recipe(recipe, weight_bits, activation_bits, {"epochs": epochs})
+    given = {"epochs": epochs, "bit_budget": bit_budget, "task_weights": task_weights}
+    plan = find_recipe(recipe, weight_bits, activation_bits, given)
     place = where(device, dtype)
     full = fgq.load_model(model, dtype=place["dtype"])  # blocks go to the device one by one
     usual = {"split": "calibration", "count": 64, "frames": 4, "seed": seed}
     scenes = scenes_of(dataset, full, usual, {"count": count, "frames": frames, "size": size, "root": root})
     table = None
-    if plan.weighting == "fisher":
+    if plan.weighting == "fisher" or plan.deals_bits:
         table = FisherTable.load(fisher) if fisher else fgq.estimate_fisher(full, scenes, seed=seed)
     options = {"cache_dir": cache_dir, "device": place["device"]}
     options |= {} if token_budget is None else {"token_budget": token_budget}

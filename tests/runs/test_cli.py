@@ -77,6 +77,18 @@ def test_info_tells_memory_and_time_as_measured(command, toy_model, tmp_path):
     assert float(rows["measured"][2]) > 0.1  # gigabytes of an interpreter with torch
 
 
+def test_a_bit_budget_is_dealt_by_a_fisher_estimated_on_the_way(command, toy_model, tmp_path):
+    toy_model.save(tmp_path / "toy")
+    clips = ("--count", 2, "--frames", 2, "--size", 16)
+    options = ("--recipe", "rtn", "--bit-budget", 3.5, "--task-weights", 1, 0, 2, *clips)
+    assert command("quantize", tmp_path / "toy", "--out", tmp_path / "small", *options)[0] == 0
+    scenes = fgq.load_scenes("playroom", split="calibration", count=2, frames=2, size=16)
+    fisher = fgq.estimate_fisher(toy_model, scenes, progress=False)
+    same = fgq.quantize(toy_model, scenes, "rtn", fisher=fisher, bit_budget=3.5, task_weights=(1.0, 0.0, 2.0))
+    dealt = fgq.load_model(tmp_path / "small").quantization.recipe.block_weight_bits
+    assert dealt == same.quantization.recipe.block_weight_bits and len({b for block in dealt for b in block}) > 1
+
+
 def test_random_weights_of_any_shapes_can_be_looked_at(command, toy_model, tmp_path):
     shapes = {name: list(tensor.shape) for name, tensor in toy_model.state_dict().items()}
     (tmp_path / "shapes.json").write_text(json.dumps(shapes))
