@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
-from fgq.fisher.estimators import RANDOM, find_estimator
+from fgq.fisher.estimators import RANDOM, UNROLLED, find_estimator
 from fgq.fisher.gradients import Job, Squares, squared_gradients
 from fgq.fisher.scene_cache import SceneCache
 from fgq.fisher.table import FisherTable
@@ -34,6 +34,7 @@ def estimate_fisher(
     seed: int = 0,
     batch_size: int = 1,
     autocast: bool = False,
+    unrolled: bool | None = None,
     executor: Executor | None = None,
     cache_dir: str | Path | None = None,
     progress: bool = True,
@@ -43,6 +44,8 @@ def estimate_fisher(
     `estimator` is one of ESTIMATORS; one that draws does so `probes` times a clip and task (8 unless told), and the
     table then has a standard error. A scene's draws follow from the seed and its images. `batch_size` clips of equal
     shape run together, and `autocast` runs matrix products in bfloat16; the first moves values by rounding only.
+    `unrolled` differentiates the camera through every iteration of its head, and otherwise only its last correction, as
+    VGGT's own training does; unless told, all estimators do the first but the published one.
     `executor` spreads batches over processes or machines, each of which gets the model; with as many threads as here
     they compute the same bits. With a `cache_dir` the numbers of each scene are kept there, and taken up by the next
     call with the same model, estimator, probes, seed and images. The model is left as it was, also after an error.
@@ -52,12 +55,13 @@ def estimate_fisher(
     """
     probes = (DEFAULT_PROBES if estimator in RANDOM else 1) if probes is None else probes
     find_estimator(estimator, probes)
+    unrolled = estimator in UNROLLED if unrolled is None else unrolled
     scenes = list(scenes)
     if not scenes:
         raise FgqError("the Fisher needs at least one scene, got none: load some with fgq.load_scenes")
     if batch_size < 1:
         raise FgqError(f"batch_size is {batch_size}; at least one clip must run at a time")
-    model_hash, job = fingerprint(model), Job(estimator, probes, seed, autocast)
+    model_hash, job = fingerprint(model), Job(estimator, probes, seed, autocast, unrolled)
     cache = SceneCache(cache_dir, [model_hash, *astuple(job)])
     numbers = [cache.load(scene) for scene in scenes]
     missing = [index for index, known in enumerate(numbers) if known is None]
@@ -85,6 +89,7 @@ def estimate_fisher(
         scene_names=tuple(scene.name for scene in scenes),
         model_hash=model_hash,
         probes=probes,
+        unrolled=unrolled,
         by_kind=by_kind.float(),
         standard_error=variance.sqrt().float() if probes > 1 else None,
     )

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fgq.data.scene import Scene
-from fgq.fisher.estimators import NEEDS_TRUTH, UNROLLED, Clips, find_estimator, truth_scale
+from fgq.fisher.estimators import NEEDS_TRUTH, Clips, find_estimator, truth_scale
 from fgq.fisher.sweep import head_gradients, sweep
 from fgq.vggt import TASKS, VGGT
 from fgq.vggt.aggregator import run_block
@@ -30,6 +30,7 @@ class Job:
     probes: int
     seed: int
     autocast: bool
+    unrolled: bool  # the camera through every iteration of its head
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ def squared_gradients(model: VGGT, scenes: list[Scene], job: Job) -> Squares:
         outputs, layout = model.aggregator(images), model.aggregator.layout(images)
         scales = truth_scales(model, outputs, images, scenes) if job.estimator in NEEDS_TRUTH else ()
         clips = Clips(tuple(scenes), tuple(clip_generator(job.seed, scene) for scene in scenes), scales)
-        unrolled, squares = job.estimator in UNROLLED, []
-        draws = head_gradients(model, outputs, images.shape, estimator, job.probes, clips, unrolled)
+        squares = []
+        draws = head_gradients(model, outputs, images.shape, estimator, job.probes, clips, job.unrolled)
         while group := list(islice(draws, DRAWS_A_SWEEP)):
             by_block = [
                 torch.stack([sum_by_kind(g, len(scenes), model.config.num_special_tokens) for g in gradients])

@@ -40,6 +40,7 @@ class FisherTable:
     model_hash: str = ""  # of the model it was estimated on; empty where it is not known
     versions: dict[str, str] = field(default_factory=package_versions)
     probes: int = 1  # draws a clip and task
+    unrolled: bool = False  # whether the camera was differentiated through every iteration of its head
     by_kind: Float[Tensor, "tasks kinds blocks channels"] | None = None  # camera, register, patch tokens; sum: values
     standard_error: Float[Tensor, "tasks blocks channels"] | None = None  # of values over draws, given the scenes
 

@@ -82,6 +82,10 @@ def test_the_camera_s_gradient_passes_through_every_iteration_of_its_head(small,
             rows = torch.autograd.grad(value, outputs, retain_graph=True, materialize_grads=True)
             cut += torch.stack([row.square().sum((0, 1)) for row in rows])
     assert float((cut / truth).max()) < 0.9
+    drawn = estimate(model, [scene], probes=64, unrolled=False)
+    assert not drawn.unrolled and estimate(model, [scene], probes=1).unrolled
+    distance = (drawn.values[CAMERA].double() - cut).abs() / drawn.standard_error[CAMERA]
+    assert distance.max() < 4
 
 
 def test_hutchinson_converges_at_the_rate_of_a_mean(small, scenes):
