@@ -46,9 +46,11 @@ def sparsification(confidence: Pixels, error: Pixels) -> Sparsification:
     total = error.mean()
     if total == 0:  # nothing is wrong anywhere, and no order is better than another
         return Sparsification(kept, np.ones_like(kept), np.ones_like(kept))
-    _, group, counts = np.unique(-confidence, return_inverse=True, return_counts=True)
-    typical = np.bincount(group, weights=error) / counts
-    curves = (running_mean(values) / total for values in (np.repeat(typical, counts), np.sort(error)))
+    order = np.argsort(-confidence)
+    ranked = confidence[order]
+    group = np.cumsum(np.diff(ranked, prepend=ranked[0]) != 0)  # of equal confidence
+    typical = np.bincount(group, weights=error[order]) / np.bincount(group)
+    curves = (running_mean(values) / total for values in (typical[group], np.sort(error)))
     return Sparsification(kept, *curves)
 
 
