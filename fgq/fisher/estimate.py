@@ -17,7 +17,7 @@ from tqdm import tqdm
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
 from fgq.fisher.estimators import RANDOM, UNROLLED, find_estimator
-from fgq.fisher.gradients import Job, Squares, squared_gradients
+from fgq.fisher.gradients import Job, Squares, frozen, squared_gradients
 from fgq.fisher.scene_cache import SceneCache
 from fgq.fisher.table import FisherTable
 from fgq.vggt import TASKS, VGGT
@@ -66,9 +66,8 @@ def estimate_fisher(
     numbers = [cache.load(scene) for scene in scenes]
     missing = [index for index, known in enumerate(numbers) if known is None]
     groups = [[missing[i] for i in group] for group in batches([scenes[i] for i in missing], batch_size)]
-    with tqdm(
-        total=len(scenes), initial=len(scenes) - len(missing), desc="Fisher", unit="clip", disable=not progress
-    ) as bar:
+    bar = tqdm(total=len(scenes), initial=len(scenes) - len(missing), desc="Fisher", unit="clip", disable=not progress)
+    with frozen(model), bar:  # here too: of threads that share the model, the first to end would thaw it for the rest
         for group, squares in zip(
             groups, compute(model, [[scenes[i] for i in g] for g in groups], job, executor), strict=True
         ):

@@ -262,3 +262,19 @@ def test_all_of_the_table_is_saved(small, scenes, tmp_path):
 def test_the_exact_answer_is_known_for_two_estimators_only(small, scenes):
     with pytest.raises(FgqError, match="no exact answer to estimator 'empirical'"):
         exact_fisher(small, scenes, "empirical")
+
+
+def test_threads_that_share_the_model_never_see_it_thawed(small, scenes, monkeypatch):
+    seen = []
+    real = ESTIMATORS["hutchinson"]
+
+    def watch(predictions, task, clips):
+        seen.append(any(parameter.requires_grad for parameter in small.parameters()))
+        return real(predictions, task, clips)
+
+    monkeypatch.setitem(ESTIMATORS, "hutchinson", watch)
+    small.requires_grad_(True)
+    with ThreadPoolExecutor(2) as executor:
+        estimate(small, scenes * 4, probes=2, executor=executor)
+    assert seen and not any(seen)
+    assert all(parameter.requires_grad for parameter in small.parameters())
