@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 import small_gicp
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, get_num_threads
 
 from fgq.errors import FgqError
 from fgq.geometry.alignment import align_similarity
@@ -52,7 +52,7 @@ class SearchedCloud:
 
     @cached_property
     def tree(self) -> small_gicp.KdTree:
-        return small_gicp.KdTree(self.fixed, num_threads=1)
+        return small_gicp.KdTree(self.fixed, num_threads=get_num_threads())
 
     @cached_property
     def normals(self) -> Truth:
@@ -60,7 +60,7 @@ class SearchedCloud:
 
     def nearest(self, queries: Predicted) -> tuple[Float[np.ndarray, " queries"], Int[np.ndarray, " queries"]]:
         """Distance to the nearest point of the cloud, and which one it is."""
-        index, squared = self.tree.batch_nearest_neighbor_search(self.scaled(queries), num_threads=1)
+        index, squared = self.tree.batch_nearest_neighbor_search(self.scaled(queries), get_num_threads())
         return self.unit * np.sqrt(squared), np.asarray(index, dtype=int)
 
 
@@ -102,7 +102,8 @@ def evenly_spread(count: int, most: int | None) -> Int[np.ndarray, " kept"]:
 def surface_normals(cloud: Predicted) -> Predicted:
     """Unit normals of either sign: the direction in which each point's nearest neighbours vary least."""
     centred = small_gicp.PointCloud(cloud - cloud.mean(0))
-    small_gicp.estimate_normals(centred, num_neighbors=min(NORMAL_NEIGHBOURS, len(cloud)), num_threads=1)
+    neighbours = min(NORMAL_NEIGHBOURS, len(cloud))
+    small_gicp.estimate_normals(centred, num_neighbors=neighbours, num_threads=get_num_threads())
     return centred.normals()[:, :3]
 
 
@@ -167,7 +168,7 @@ def refine_by_icp(
         target.tree,
         registration_type="ICP",
         max_correspondence_distance=max_distance / target.unit,
-        num_threads=1,
+        num_threads=1,  # several add up in any order
         max_iterations=ICP_STEPS,
     ).T_target_source
     return (moving @ motion[:3, :3].T + motion[:3, 3]) * target.unit + target.centre

@@ -27,6 +27,10 @@ class Clips:
     generators: tuple[torch.Generator, ...]
     scales: tuple[float, ...] = ()  # of the scenes' truth, for estimators that look at it
 
+    def only(self, number: int) -> "Clips":
+        part = slice(number, number + 1)
+        return Clips(self.scenes[part], self.generators[part], self.scales[part])
+
     def draw(self, how: Callable[..., Tensor], like: Tensor) -> Tensor:
         """Random numbers of the shape of `like` [clips, …], each clip's from its own generator."""
         rows = [how(like.shape[1:], generator=generator, dtype=torch.float32) for generator in self.generators]

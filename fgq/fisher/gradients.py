@@ -13,12 +13,11 @@ from torch import Tensor
 
 from fgq.data.scene import Scene
 from fgq.fisher.estimators import NEEDS_TRUTH, Clips, find_estimator, truth_scale
-from fgq.fisher.sweep import head_gradients, sweep
+from fgq.fisher.sweep import DRAWS_A_SWEEP, head_gradients, sweep
 from fgq.vggt import TASKS, VGGT
 from fgq.vggt.aggregator import run_block
 
 TOKEN_KINDS = ("camera", "register", "patch")
-DRAWS_A_SWEEP = 8  # tasks times probes that go back through the blocks together; each needs memory for its gradients
 TRUTH = ("extrinsics", "intrinsics", "depth", "points", "valid")
 
 

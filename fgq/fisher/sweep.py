@@ -11,6 +11,7 @@ from fgq.fisher.estimators import Clips, Estimator
 from fgq.vggt import TASK_OUTPUT, TASKS, VGGT, Predictions
 from fgq.vggt.aggregator import FrameLayout, run_block
 
+DRAWS_A_SWEEP = 8  # tasks times probes that go back through the blocks together; each needs memory for its gradients
 TASK_HEAD = {"camera": "camera_head", "depth": "depth_head", "points": "point_head"}
 
 HeadGradients = dict[int, Tensor]  # at the block outputs that a head reads, by position, each [B * S, tokens, C]
@@ -27,19 +28,35 @@ def head_gradients(
 ) -> Iterator[HeadGradients]:
     """Of each task and draw, task by task: the gradient of its scalar at the block outputs that the head itself reads.
 
-    Each task runs its own head, once for all draws; `unrolled` is explained at VGGT.read_heads. Raises FgqError for a
-    head that is missing, or gives no output.
+    Each task runs its own head, clip by clip, since a head's graph takes more memory than all else, and once for
+    several draws; `unrolled` is explained at VGGT.read_heads. Raises FgqError for a head that is missing, or gives no
+    output.
     """
+    frames = image_shape[1]
     for task in TASKS:
-        read = {index: outputs[index].detach().requires_grad_() for index in sorted(model.blocks_read)}
+        for start in range(0, probes, DRAWS_A_SWEEP):
+            count = min(DRAWS_A_SWEEP, probes - start)
+            of_clips = []
+            for number in range(image_shape[0]):
+                rows = slice(number * frames, (number + 1) * frames)
+                read = {index: outputs[index][rows].detach().requires_grad_() for index in sorted(model.blocks_read)}
+                clip = clips.only(number)
+                with torch.enable_grad():
+                    predictions = read_head(model, read, (1, *image_shape[1:]), task, clip, unrolled)
+                of_clips.append(list(draw_gradients(predictions, read, estimator, task, clip, count)))
+            for draws in zip(*of_clips, strict=True):
+                yield {index: torch.cat([draw[index] for draw in draws]) for index in draws[0]}
+
+
+def draw_gradients(
+    predictions: Predictions, read: dict[int, Tensor], estimator: Estimator, task: str, clip: Clips, count: int
+) -> Iterator[HeadGradients]:
+    for draw in range(count):
         with torch.enable_grad():
-            predictions = read_head(model, read, image_shape, task, clips, unrolled)
-        for probe in range(probes):
-            with torch.enable_grad():
-                scalar = estimator(predictions, task, clips)
-            more = probe + 1 < probes
-            found = torch.autograd.grad(scalar, list(read.values()), retain_graph=more, allow_unused=True)
-            yield {index: gradient for index, gradient in zip(read, found, strict=True) if gradient is not None}
+            scalar = estimator(predictions, task, clip)
+        more = draw + 1 < count
+        found = torch.autograd.grad(scalar, list(read.values()), retain_graph=more, allow_unused=True)
+        yield {index: gradient for index, gradient in zip(read, found, strict=True) if gradient is not None}
 
 
 def read_head(
