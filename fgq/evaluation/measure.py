@@ -18,8 +18,8 @@ from fgq.evaluation.points import (
     SearchedCloud,
     cloud_errors,
     icp_reach,
-    mean_point_error,
     refine_by_icp,
+    relative_distance,
     scaled_point_error,
 )
 from fgq.evaluation.pose import AUC_THRESHOLDS, auc, pair_errors, recall
@@ -47,19 +47,21 @@ def count_valid_pixels(scene: Scene) -> int:
 def measure(prediction: Predictions, scene: Scene, clouds: CloudProtocol = FAST_CLOUDS) -> Values:
     """All accuracies of one clip (batch size 1) against its scene; `clouds` as in `CloudProtocol`."""
     extrinsics, intrinsics = decode_pose(prediction.pose_enc[0].double(), scene.images.shape[-2:])
-    head = prediction.world_points[0]
     truth = cache(lambda: TrueCloud(scene))
-    lifted = unproject(prediction.depth[0, ..., 0].double(), extrinsics, intrinsics)
+    head = cache(lambda: MatchedPoints(prediction.world_points[0], scene))
+    lifted = cache(
+        lambda: MatchedPoints(unproject(prediction.depth[0, ..., 0].double(), extrinsics, intrinsics), scene)
+    )
     return {
         **guarded("pose_", lambda: measure_pose(extrinsics, scene), clouds),
         **guarded("trajectory_", lambda: measure_trajectory(extrinsics, scene), clouds),
         **guarded("depth_", lambda: depth_errors(*depths(prediction, scene)), clouds),
         **guarded("affine_depth_", lambda: affine_depth_errors(*depths(prediction, scene)), clouds),
         **guarded("confidence_depth_", lambda: {"ause": depth_sparsification(prediction, scene).ause}, clouds),
-        **guarded("confidence_points_", lambda: {"ause": point_sparsification(prediction, scene).ause}, clouds),
-        **guarded("point_", lambda: measure_matched_points(head, scene), clouds),
-        **guarded("points_", lambda: measure_cloud(head, truth, clouds), clouds),
-        **guarded("unprojected_", lambda: measure_cloud(lifted, truth, clouds), clouds),
+        **guarded("confidence_points_", lambda: {"ause": sparsify_points(prediction, head()).ause}, clouds),
+        **guarded("point_", lambda: measure_matched_points(head()), clouds),
+        **guarded("points_", lambda: measure_cloud(head(), truth(), clouds), clouds),
+        **guarded("unprojected_", lambda: measure_cloud(lifted(), truth(), clouds), clouds),
     }
 
 
@@ -116,10 +118,12 @@ def depth_sparsification(prediction: Predictions, scene: Scene) -> Sparsificatio
 
 def point_sparsification(prediction: Predictions, scene: Scene) -> Sparsification:
     """Distances of the point head's points after a similarity, by its confidence. Raises FgqError without points."""
-    valid, truth = true_points(scene)
-    predicted = prediction.world_points[0][valid].double()
-    error = (align_similarity(predicted, truth).apply(predicted) - truth).norm(dim=-1)
-    return order_by_confidence(prediction.world_points_conf[0][valid], error / truth.norm(dim=-1).mean())
+    return sparsify_points(prediction, MatchedPoints(prediction.world_points[0], scene))
+
+
+def sparsify_points(prediction: Predictions, head: "MatchedPoints") -> Sparsification:
+    error = (head.aligned - head.truth).norm(dim=-1) / head.truth.norm(dim=-1).mean()
+    return order_by_confidence(prediction.world_points_conf[0][head.valid], error)
 
 
 def order_by_confidence(confidence: Tensor, error: Tensor) -> Sparsification:
@@ -128,20 +132,25 @@ def order_by_confidence(confidence: Tensor, error: Tensor) -> Sparsification:
     return sparsification(confidence.double().numpy(), error.where(error > exact, 0.0).numpy())
 
 
-def measure_matched_points(points: Tensor, scene: Scene) -> dict[str, float]:
-    valid, truth = true_points(scene)
+class MatchedPoints:
+    """A predicted point map [S, H, W, 3] at the pixels with true points, before and after a Sim(3) onto these."""
+
+    def __init__(self, points: Tensor, scene: Scene):
+        self.valid, self.truth = true_points(scene)
+        self.points = points[self.valid].double()
+        self.aligned = align_similarity(self.points, self.truth).apply(self.points)
+
+
+def measure_matched_points(points: MatchedPoints) -> dict[str, float]:
     return {
-        "error": mean_point_error(points[valid], truth),
-        "error_scale_only": scaled_point_error(points[valid], truth),
+        "error": relative_distance(points.aligned, points.truth),
+        "error_scale_only": scaled_point_error(points.points, points.truth),
     }
 
 
-def measure_cloud(points: Tensor, truth: Callable[[], "TrueCloud"], clouds: CloudProtocol) -> dict[str, float]:
-    target = truth()
-    predicted, reference = points[target.valid].double(), target.points
-    aligned = align_similarity(predicted, reference).apply(predicted).cpu().numpy()
-    settled = refine_by_icp(aligned, target.searched, target.searched.unit, clouds)
-    errors = cloud_errors(settled, target.searched, protocol=clouds)
+def measure_cloud(points: MatchedPoints, truth: "TrueCloud", clouds: CloudProtocol) -> dict[str, float]:
+    settled = refine_by_icp(points.aligned.cpu().numpy(), truth.searched, truth.searched.unit, clouds)
+    errors = cloud_errors(settled, truth.searched, protocol=clouds)
     return {name: value for name, value in errors.items() if not name.startswith(("nc1", "nc2"))}
 
 
@@ -149,8 +158,8 @@ class TrueCloud:
     """A scene's true points, looked up by both predicted clouds."""
 
     def __init__(self, scene: Scene):
-        self.valid, self.points = true_points(scene)
-        self.searched = SearchedCloud(self.points.numpy(), icp_reach(scene.unit, self.points))
+        _, points = true_points(scene)
+        self.searched = SearchedCloud(points.numpy(), icp_reach(scene.unit, points))
 
 
 def true_points(scene: Scene) -> tuple[Tensor, Tensor]:
