@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fgq.affine.matrix import LearnableMatrix, MatrixPair
+from fgq.affine.diagonal import SMALLEST
+from fgq.affine.matrix import LearnableMatrix, MatrixPair, limit_magnitude, spread
 
 
 def balanced_factors(width: int) -> tuple[int, int]:
@@ -67,6 +68,10 @@ class GivenKronecker(nn.Module):
         """Orthogonal matrices are their own inverse transpose."""
         return Kronecker(MatrixPair(self.left, self.left), MatrixPair(self.right, self.right), self.diagonal)
 
+    def condition(self) -> float:
+        """Of the matrices, which are orthogonal."""
+        return 1.0
+
     @torch.no_grad()
     def become_identity(self) -> None:
         self.left.copy_(torch.eye(len(self.left)))
@@ -93,9 +98,26 @@ class LearnableKronecker(nn.Module):
     def matrices(self) -> Kronecker:
         return Kronecker(self.left.pair(), self.right.pair(), self.diagonal)
 
+    def condition(self) -> float:
+        """Condition number of P₁ ⊗ P₂, the product of theirs; the diagonal has its own (`diagonal_ratio`)."""
+        return self.left.condition() * self.right.condition()
+
+    @torch.no_grad()
+    def keep_invertible(self) -> None:
+        """Bounds the singular values (see `LearnableMatrix`) and keeps the diagonal off 0, after a step."""
+        self.left.keep_invertible()
+        self.right.keep_invertible()
+        if self.diagonal is not None:
+            limit_magnitude(self.diagonal, 1 / SMALLEST)
+
     @torch.no_grad()
     def become_identity(self) -> None:
         self.left.become_identity()
         self.right.become_identity()
         if self.diagonal is not None:
             self.diagonal.fill_(1)
+
+
+def diagonal_ratio(transform: GivenKronecker | LearnableKronecker) -> float:
+    """Largest over smallest magnitude of the diagonal, 1 where there is none."""
+    return 1.0 if transform.diagonal is None else spread(transform.diagonal)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from fgq.affine.diagonal import smooth_start
 from fgq.affine.hadamard import random_flat_orthogonal
-from fgq.affine.kronecker import GivenKronecker, Kronecker, LearnableKronecker
+from fgq.affine.kronecker import GivenKronecker, Kronecker, LearnableKronecker, diagonal_ratio
 from fgq.affine.quantized_block import QuantizedBlock
 from fgq.affine.sites import RUN_TIME, SITES, Site, linear_of, trace_block
 from fgq.affine.spec import AT_RUN_TIME, BlockSpec
@@ -74,6 +74,22 @@ class LearnableBlock(nn.Module):
     def clip_parameters(self) -> list[nn.Parameter]:
         return [*self.weight_clips.parameters(), *self.input_clips.parameters()]
 
+    def keep_invertible(self) -> None:
+        """Bounds what the transforms have learnt, after a step of the optimiser."""
+        for transform in self.transforms.values():
+            if isinstance(transform, LearnableKronecker):
+                transform.keep_invertible()
+
+    def condition(self) -> dict[str, float]:
+        """The worst over the sites: `condition` of P₁ ⊗ P₂ and `diagonal_ratio`; {} where nothing is transformed."""
+        transforms = list(self.transforms.values())
+        if not transforms:
+            return {}
+        return {
+            "condition": max(transform.condition() for transform in transforms),
+            "diagonal_ratio": max(map(diagonal_ratio, transforms)),
+        }
+
     @torch.no_grad()
     def become_neutral(self) -> None:
         """Identity transforms and whole ranges: plain round-to-nearest in this block's shape."""
@@ -137,7 +153,7 @@ class LearnableBlock(nn.Module):
         """
         source, matrices = self.block, self.matrices()
         fixed = QuantizedBlock(source.norm1.normalized_shape[0], source.attn.num_heads, self.spec)
-        fixed.to(source.norm1.weight.device)
+        fixed.to(source.norm1.weight.device, source.norm1.weight.dtype)
         for path in ("norm1", "norm2", "ls1", "ls2", "attn.q_norm", "attn.k_norm"):
             fixed.get_submodule(path).load_state_dict(source.get_submodule(path).state_dict())
         for path in ("norm1", "norm2", "attn.q_norm", "attn.k_norm"):

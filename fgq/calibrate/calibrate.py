@@ -177,8 +177,9 @@ def place_tokens(
 def round_block(name: str, block: Block, recipe: Recipe, generator: torch.Generator) -> tuple[nn.Module, BlockLog]:
     """A block of a recipe that looks at no activations."""
     started = time.perf_counter()
-    fixed = LearnableBlock(block, recipe.block_spec(), generator=generator).freeze()
-    return fixed, BlockLog(name, *(None,) * 6, steps=0, kept_epoch=None, seconds=time.perf_counter() - started)
+    whole = LearnableBlock(block, recipe.block_spec(), generator=generator)
+    fixed, seconds = whole.freeze(), time.perf_counter() - started
+    return fixed, BlockLog(name, *(None,) * 6, steps=0, kept_epoch=None, seconds=seconds, **whole.condition())
 
 
 def replace_with_empty_blocks(model: VGGT, recipe: Recipe) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from fgq.affine.spec import TRANSFORMS, BlockSpec
 from fgq.errors import FgqError
-from fgq.quant.grid import Grid
+from fgq.quant.grid import OFF_BITS, Grid
 from fgq.vggt import TASKS
 
 
@@ -93,9 +93,15 @@ class Recipe:
             )
 
     @property
+    def rounds_weights(self) -> bool:
+        """Whether any layer's weights get codes; of a block's own recipe (see `of_block`), or of any block."""
+        bits = self.block_weight_bits or self.layer_weight_bits or (self.weight_bits,)
+        return self.deals_bits or min(min(own) if isinstance(own, tuple) else own for own in bits) < OFF_BITS
+
+    @property
     def learns(self) -> bool:
         """Whether there is anything to fit: something is rounded, and something can adapt to it."""
-        rounds = self.weight_bits < 16 or self.activation_bits < 16
+        rounds = self.rounds_weights or self.activation_bits < OFF_BITS
         return rounds and (self.transforms == "kronecker" or self.clipping != "none")
 
     @property
