@@ -16,6 +16,7 @@ from fgq.affine.spec import BlockSpec
 from fgq.calibrate.log import BlockLog
 from fgq.calibrate.objective import block_loss, normalised
 from fgq.calibrate.recipe import Recipe
+from fgq.calibrate.start import start_block
 from fgq.calibrate.tokens import Clips, TokenLayouts, batches, block_arguments, run_clips
 from fgq.vggt.attention import Block
 
@@ -169,7 +170,7 @@ def calibrate_block(
     measure = recipe.clips_per_step
     plain_spec = BlockSpec(spec.weight, spec.activation, layer_bits=spec.layer_bits)
     rtn_losses = problem.measure(LearnableBlock(block, plain_spec).freeze(), measure)
-    learnable = LearnableBlock(block, spec, input_max, recipe.smooth_alpha, generator)
+    learnable = start_block(block, problem.kind, problem.inputs, input_max, problem.layouts, recipe, generator)
     kept = round_weights(learnable, problem, recipe)
     initial = final = problem.measure(kept, measure)
     condition = learnable.condition()

@@ -5,7 +5,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from fgq.affine.learnable_block import LearnableBlock
 from fgq.affine.quantized_block import empty_quantized_block
 from fgq.calibrate.allocate import allocate_bits
 from fgq.calibrate.block_loop import BlockProblem, block_generator, calibrate_block
+from fgq.calibrate.clip_choice import clips_of
 from fgq.calibrate.log import BlockLog, Quantization
 from fgq.calibrate.objective import Weights, find_weights
 from fgq.calibrate.recipe import Recipe, RecipeError, find_recipe
@@ -61,8 +62,9 @@ def quantize(
     `recipe` is a name in RECIPES or a Recipe; bits of None keep the recipe's (4 and 4); `overrides` replace its other
     fields. With a `bit_budget` the table `fisher` deals weight bits to the blocks first, and the result's recipe states
     them. `scenes` are calibration clips of one frame count and size ("rtn" and "quarot" need none, but without them
-    the log has no losses). `fisher` is a Fisher table, or calibration weights [blocks, channels]. `model.quantization`
-    of the result holds the recipe, the seed and one log a block. Block l draws from (seed, l) alone.
+    the log has no losses), of which the recipe may choose some (`clips`, `clip_choice`). `fisher` is a Fisher table, or
+    calibration weights [blocks, channels]. `model.quantization` of the result holds the recipe, the seed and one log a
+    block. Block l draws from (seed, l) alone.
     Between the blocks the clips' tokens are kept in memory as long as they take at most `token_budget` bytes, and
     otherwise in bfloat16 in files under `cache_dir` (the system's folder for temporary files unless told).
     Raises RecipeError, with one line that says what to change, and FgqError for a Fisher table of another model.
@@ -78,6 +80,9 @@ def quantize(
         for index, (name, block) in enumerate(model.aggregator.blocks()):
             result.take(*round_block(name, block, recipe.of_block(index), block_generator(seed, index)))
         return result.finish(recipe, seed)
+    check_scenes(scenes, recipe)
+    with moved(model.aggregator, device) if recipe.clip_choice != "all" else nullcontext():
+        scenes = clips_of(model, scenes, recipe, seed)
     check_scenes(scenes, recipe)
     layouts = TokenLayouts(model, scenes[0].images, device)
     recipe, store = place_tokens(recipe, tokens_shape(model, scenes), token_budget, cache_dir)
