@@ -29,6 +29,17 @@ class FixedScaledKronecker(FixedKronecker):
         return super().forward(x * self.diagonal.to(x.dtype))
 
 
+class FixedSmoothedKronecker(FixedKronecker):
+    """x -> x (left ⊗ right) ⊙ e: the matrices lie between the diagonal and the LayerNorm, so it stays."""
+
+    def __init__(self, left: Float[Tensor, "l l"], right: Float[Tensor, "r r"], smoothing: Float[Tensor, " width"]):
+        super().__init__(left, right)
+        self.register_buffer("smoothing", smoothing.detach().clone())
+
+    def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+        return super().forward(x) * self.smoothing.to(x.dtype)
+
+
 class FixedHeads(nn.Module):
     """x -> x (left ⊗ I): mixes the attention heads; the per-head factor sits in the value weight."""
 
@@ -38,6 +49,17 @@ class FixedHeads(nn.Module):
 
     def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
         return apply_left(x, self.left.to(x.dtype))
+
+
+class FixedSmoothedHeads(FixedHeads):
+    """x -> x (left ⊗ I) ⊙ e: the mixing of heads and a diagonal behind it."""
+
+    def __init__(self, left: Float[Tensor, "l l"], smoothing: Float[Tensor, " width"]):
+        super().__init__(left)
+        self.register_buffer("smoothing", smoothing.detach().clone())
+
+    def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+        return super().forward(x) * self.smoothing.to(x.dtype)
 
 
 class NoTransform(nn.Identity):

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fgq.affine.matrix import LearnableMatrix, MatrixPair
+from fgq.affine.diagonal import SMALLEST
+from fgq.affine.matrix import LearnableMatrix, MatrixPair, limit_magnitude, spread
 
 
 def balanced_factors(width: int) -> tuple[int, int]:
@@ -37,42 +38,58 @@ class Kronecker:
     left: MatrixPair
     right: MatrixPair
     diagonal: Float[Tensor, " width"] | None
+    smoothing: Float[Tensor, " width"] | None = None  # e: a diagonal behind the matrices
 
     def apply(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
-        """(x ⊙ d)(P₁ ⊗ P₂)"""
+        """(x ⊙ d)(P₁ ⊗ P₂) ⊙ e"""
         if self.diagonal is not None:
             x = x * self.diagonal
-        return apply_kronecker(x, self.left.forward, self.right.forward)
+        x = apply_kronecker(x, self.left.forward, self.right.forward)
+        return x if self.smoothing is None else x * self.smoothing
 
     def apply_left(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
-        """x (P₁ ⊗ I), for an input whose P₂ has been folded into whatever made it."""
-        return apply_left(x, self.left.forward)
+        """x (P₁ ⊗ I) ⊙ e, for an input whose P₂ has been folded into whatever made it."""
+        x = apply_left(x, self.left.forward)
+        return x if self.smoothing is None else x * self.smoothing
 
     def apply_inverse(self, weight: Float[Tensor, "out width"]) -> Float[Tensor, "out width"]:
-        """(w ⊘ d)(P₁ ⊗ P₂)^-T, so that apply(x) · apply_inverse(w) = x · w."""
+        """(w ⊘ d)(P₁ ⊗ P₂)^-T ⊘ e, so that apply(x) · apply_inverse(w) = x · w."""
         if self.diagonal is not None:
             weight = weight / self.diagonal
-        return apply_kronecker(weight, self.left.inverse, self.right.inverse)
+        weight = apply_kronecker(weight, self.left.inverse, self.right.inverse)
+        return weight if self.smoothing is None else weight / self.smoothing
 
 
 class GivenKronecker(nn.Module):
     """Matrices that are known beforehand and do not learn; without factors, a diagonal alone."""
 
-    def __init__(self, left: Float[Tensor, "l l"], right: Float[Tensor, "r r"], diagonal: Tensor | None = None):
+    def __init__(
+        self,
+        left: Float[Tensor, "l l"],
+        right: Float[Tensor, "r r"],
+        diagonal: Float[Tensor, " width"] | None = None,
+        smoothing: Float[Tensor, " width"] | None = None,
+    ):
         super().__init__()
-        for name, value in (("left", left), ("right", right), ("diagonal", diagonal)):
+        for name, value in (("left", left), ("right", right), ("diagonal", diagonal), ("smoothing", smoothing)):
             self.register_buffer(name, value)
 
     def matrices(self) -> Kronecker:
         """Orthogonal matrices are their own inverse transpose."""
-        return Kronecker(MatrixPair(self.left, self.left), MatrixPair(self.right, self.right), self.diagonal)
+        sides = MatrixPair(self.left, self.left), MatrixPair(self.right, self.right)
+        return Kronecker(*sides, self.diagonal, self.smoothing)
+
+    def condition(self) -> float:
+        """Of the matrices, which are orthogonal."""
+        return 1.0
 
     @torch.no_grad()
     def become_identity(self) -> None:
         self.left.copy_(torch.eye(len(self.left)))
         self.right.copy_(torch.eye(len(self.right)))
-        if self.diagonal is not None:
-            self.diagonal.fill_(1)
+        for values in (self.diagonal, self.smoothing):
+            if values is not None:
+                values.fill_(1)
 
 
 class LearnableKronecker(nn.Module):
@@ -93,9 +110,27 @@ class LearnableKronecker(nn.Module):
     def matrices(self) -> Kronecker:
         return Kronecker(self.left.pair(), self.right.pair(), self.diagonal)
 
+    def condition(self) -> float:
+        """Condition number of P₁ ⊗ P₂, the product of theirs; the diagonal has its own (`diagonal_ratio`)."""
+        return self.left.condition() * self.right.condition()
+
+    @torch.no_grad()
+    def keep_invertible(self) -> None:
+        """Bounds the singular values (see `LearnableMatrix`) and keeps the diagonal off 0, after a step."""
+        self.left.keep_invertible()
+        self.right.keep_invertible()
+        if self.diagonal is not None:
+            limit_magnitude(self.diagonal, 1 / SMALLEST)
+
     @torch.no_grad()
     def become_identity(self) -> None:
         self.left.become_identity()
         self.right.become_identity()
         if self.diagonal is not None:
             self.diagonal.fill_(1)
+
+
+def diagonal_ratio(transform: GivenKronecker | LearnableKronecker) -> float:
+    """Largest over smallest magnitude of the diagonals before and behind the matrices, 1 where there are none."""
+    behind = transform.smoothing if isinstance(transform, GivenKronecker) else None
+    return max(1.0 if values is None else spread(values) for values in (transform.diagonal, behind))

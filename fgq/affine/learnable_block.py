@@ -9,10 +9,10 @@ from torch.nn import functional
 
 from fgq.affine.diagonal import smooth_start
 from fgq.affine.hadamard import random_flat_orthogonal
-from fgq.affine.kronecker import GivenKronecker, Kronecker, LearnableKronecker
+from fgq.affine.kronecker import GivenKronecker, Kronecker, LearnableKronecker, diagonal_ratio
 from fgq.affine.quantized_block import QuantizedBlock
 from fgq.affine.sites import RUN_TIME, SITES, Site, linear_of, trace_block
-from fgq.affine.spec import AT_RUN_TIME, BlockSpec
+from fgq.affine.spec import AT_RUN_TIME, ROTATIONS, BlockSpec
 from fgq.quant.clipping import FixedClip, LearnableClip, clip_weight
 from fgq.quant.linear import join_parts, multiply_parts, quantize_tokens
 from fgq.vggt.attention import Block, RotaryTable
@@ -56,8 +56,10 @@ class LearnableBlock(nn.Module):
     ) -> LearnableKronecker | GivenKronecker:
         """The transform of a site as it starts; `largest` is the magnitude of each input channel, where it is known."""
         sizes = site.factors(weight.shape[1], self.block.attn.num_heads)
-        if self.spec.transforms == "rotation":
-            return GivenKronecker(*(random_flat_orthogonal(size, generator) for size in sizes))
+        if self.spec.transforms in ROTATIONS:
+            smoothing = torch.ones(weight.shape[1]) if self.spec.transforms == "rotation_smoothing" else None
+            turns = (random_flat_orthogonal(size, generator) for size in sizes)
+            return GivenKronecker(*turns, smoothing=smoothing)
         alone = self.spec.transforms == "diagonal"
         start = None
         if site.has_diagonal and not (alone and site.diagonal == RUN_TIME):  # SmoothQuant's must fold away
@@ -68,11 +70,39 @@ class LearnableBlock(nn.Module):
             return GivenKronecker(*(torch.eye(size) for size in sizes), start)
         return LearnableKronecker(*sizes, start, generator)
 
+    @torch.no_grad()
+    def smooth(self, rotated_max: Maxima, alpha: float) -> None:
+        """Sets the diagonals behind the rotations R to max|w R|^(1 - alpha) / max|x R|^alpha, channel by channel.
+
+        SmoothQuant's rule on what has been rotated (QuantVGGT, arXiv:2509.21302, eq. 7). `rotated_max` is max|x R|,
+        from the `transformed_inputs` of this block while its diagonals are still 1.
+        """
+        for site in SITES:
+            transform = self.transforms[site.name]
+            rotated = transform.matrices().apply_inverse(linear_of(self.block, site).weight) * transform.smoothing
+            transform.smoothing.copy_(smooth_start(rotated, rotated_max[site.name].float(), alpha))
+
     def transform_parameters(self) -> list[nn.Parameter]:
         return list(self.transforms.parameters())
 
     def clip_parameters(self) -> list[nn.Parameter]:
         return [*self.weight_clips.parameters(), *self.input_clips.parameters()]
+
+    def keep_invertible(self) -> None:
+        """Bounds what the transforms have learnt, after a step of the optimiser."""
+        for transform in self.transforms.values():
+            if isinstance(transform, LearnableKronecker):
+                transform.keep_invertible()
+
+    def condition(self) -> dict[str, float]:
+        """The worst over the sites: `condition` of P₁ ⊗ P₂ and `diagonal_ratio`; {} where nothing is transformed."""
+        transforms = list(self.transforms.values())
+        if not transforms:
+            return {}
+        return {
+            "condition": max(transform.condition() for transform in transforms),
+            "diagonal_ratio": max(map(diagonal_ratio, transforms)),
+        }
 
     @torch.no_grad()
     def become_neutral(self) -> None:
@@ -119,15 +149,26 @@ class LearnableBlock(nn.Module):
         return x + block.ls2(self.linear(fc2_in, apply_input(fc2_in, hidden, matrices), matrices))
 
     @torch.no_grad()
+    def transformed_inputs(
+        self, x: Float[Tensor, "batch tokens channels"], rotary: RotaryTable | None = None
+    ) -> dict[str, Float[Tensor, "batch tokens width"]]:
+        """The input of each linear layer behind its transform, by site, when the block up to it is in full precision.
+
+        Widths differ from site to site.
+        """
+        matrices = self.matrices()
+        seen = trace_block(self.block, x, rotary)[1]
+        return {name: matrices[name].apply(values) if name in matrices else values for name, values in seen.items()}
+
+    @torch.no_grad()
     def quantized_inputs(
         self, x: Float[Tensor, "batch tokens channels"], rotary: RotaryTable | None = None
     ) -> dict[str, Float[Tensor, "clips batch_tokens width"]]:
         """What each linear layer multiplies, by site, when the block up to it is in full precision."""
-        matrices, found = self.matrices(), {}
-        for name, values in trace_block(self.block, x, rotary)[1].items():
-            values = matrices[name].apply(values) if name in matrices else values
-            found[name] = quantize_tokens(values, self.spec.activation, self.input_clips[name]).flatten(1, -2)
-        return found
+        return {
+            name: quantize_tokens(values, self.spec.activation, self.input_clips[name]).flatten(1, -2)
+            for name, values in self.transformed_inputs(x, rotary).items()
+        }
 
     @torch.no_grad()
     def freeze(self, hessians: dict[str, Float[Tensor, "clips width width"]] | None = None) -> QuantizedBlock:
@@ -137,7 +178,7 @@ class LearnableBlock(nn.Module):
         """
         source, matrices = self.block, self.matrices()
         fixed = QuantizedBlock(source.norm1.normalized_shape[0], source.attn.num_heads, self.spec)
-        fixed.to(source.norm1.weight.device)
+        fixed.to(source.norm1.weight.device, source.norm1.weight.dtype)
         for path in ("norm1", "norm2", "ls1", "ls2", "attn.q_norm", "attn.k_norm"):
             fixed.get_submodule(path).load_state_dict(source.get_submodule(path).state_dict())
         for path in ("norm1", "norm2", "attn.q_norm", "attn.k_norm"):
@@ -179,6 +220,8 @@ def fold(site: Site, transform: Kronecker, fixed: QuantizedBlock) -> None:
         at_run_time.left = transform.left.forward.clone()
         if site.has_diagonal:
             at_run_time.right = transform.right.forward.clone()
+    if transform.smoothing is not None:
+        at_run_time.smoothing = transform.smoothing.clone()
     if transform.diagonal is None:
         return
     if site.diagonal == RUN_TIME:

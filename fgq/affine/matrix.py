@@ -8,6 +8,10 @@ from torch import Tensor, nn
 
 from fgq.affine.orthogonal import cayley, random_orthogonal
 
+# Bound of |s| and of 1/|s|. A product of two such factors then has a condition number of at most 32^4 = 2^20, which the
+# 24 bits of float32 still resolve in every direction; learnt factors stay far below it.
+LARGEST_STRETCH = 32.0
+
 
 class MatrixPair(NamedTuple):
     forward: Float[Tensor, "size size"]  # P, for activations
@@ -31,6 +35,27 @@ class LearnableMatrix(nn.Module):
         return MatrixPair((u * self.stretch) @ v.T, (u / self.stretch) @ v.T)
 
     @torch.no_grad()
+    def condition(self) -> float:
+        """Condition number of P in the spectral norm: U and V are orthogonal, so |s| are its singular values."""
+        return spread(self.stretch)
+
+    @torch.no_grad()
+    def keep_invertible(self) -> None:
+        """Moves every s into 1/32 <= |s| <= 32, its sign kept; nothing moves where it is inside already."""
+        limit_magnitude(self.stretch, LARGEST_STRETCH)
+
+    @torch.no_grad()
     def become_identity(self) -> None:
         self.free.zero_()
         self.stretch.fill_(1)
+
+
+def spread(values: Float[Tensor, " size"]) -> float:
+    """Largest over smallest magnitude: the condition number of a diagonal matrix."""
+    magnitude = values.detach().abs()
+    return (magnitude.max() / magnitude.min()).item()
+
+
+def limit_magnitude(values: Float[Tensor, " size"], largest: float) -> None:
+    """Magnitudes into [1 / largest, largest], in place."""
+    torch.copysign(values.abs().clamp_(1 / largest, largest), values, out=values)

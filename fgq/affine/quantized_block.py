@@ -5,7 +5,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgq.affine.fixed import FixedHeads, FixedKronecker, FixedScaledKronecker, NoTransform
+from fgq.affine.fixed import (
+    FixedHeads,
+    FixedKronecker,
+    FixedScaledKronecker,
+    FixedSmoothedHeads,
+    FixedSmoothedKronecker,
+    NoTransform,
+)
 from fgq.affine.sites import RUN_TIME, SITES
 from fgq.affine.spec import AT_RUN_TIME, BlockSpec
 from fgq.quant.linear import QuantizedLinear
@@ -38,6 +45,10 @@ class QuantizedBlock(nn.Module):
             left, right = (torch.eye(size) for size in site.factors(width, num_heads))
             if spec.transforms not in AT_RUN_TIME:
                 self.transforms[site.name] = NoTransform()
+            elif spec.transforms == "rotation_smoothing":
+                ones = torch.ones(width)
+                whole = FixedSmoothedKronecker(left, right, ones)
+                self.transforms[site.name] = whole if site.has_diagonal else FixedSmoothedHeads(left, ones)
             elif site.diagonal == RUN_TIME:
                 self.transforms[site.name] = FixedScaledKronecker(left, right, torch.ones(width))
             elif site.has_diagonal:

@@ -7,9 +7,11 @@ from fgq.errors import FgqError
 from fgq.quant.grid import Grid
 
 # diagonal: SmoothQuant's, where a LayerNorm takes it; rotation: fixed flat orthogonal matrices, as QuaRot's;
+# rotation_smoothing: the same rotations and behind each of them a diagonal, as QuantVGGT's;
 # kronecker: FlatQuant's learnable affine transforms.
-TRANSFORMS = ("none", "diagonal", "rotation", "kronecker")
-AT_RUN_TIME = ("rotation", "kronecker")  # leave matrices behind that are multiplied when the model runs
+TRANSFORMS = ("none", "diagonal", "rotation", "rotation_smoothing", "kronecker")
+ROTATIONS = ("rotation", "rotation_smoothing")
+AT_RUN_TIME = (*ROTATIONS, "kronecker")  # leave matrices behind that are multiplied when the model runs
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fgq.affine.learnable_block import LearnableBlock
 from fgq.affine.sites import SITES, linear_of
 from fgq.calibrate.block_loop import block_generator
 from fgq.calibrate.recipe import BIT_CHOICES, Recipe
+from fgq.calibrate.start import start_block
 from fgq.calibrate.token_store import TokenStore
 from fgq.calibrate.tokens import Clips, TokenLayouts, batches, run_clips, run_full_precision
 from fgq.fisher import FisherTable
@@ -49,7 +49,7 @@ def allocate_bits(
                 alone[position] = bits
                 plan = replace(recipe, layer_weight_bits=tuple(alone), activation_bits=OFF_BITS)
                 generator = block_generator(seed, index)
-                rounded = LearnableBlock(block, plan.block_spec(), input_max, plan.smooth_alpha, generator).freeze()
+                rounded = start_block(block, name[0], inputs, input_max, layouts, plan, generator).freeze()
                 errors.append(output_error(rounded, name[0], inputs, targets, layouts, recipe.clips_per_step))
         inputs = targets
     rows = [name for name in model.config.block_names for _ in SITES for _ in BIT_CHOICES]

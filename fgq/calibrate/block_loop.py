@@ -16,8 +16,8 @@ from fgq.affine.spec import BlockSpec
 from fgq.calibrate.log import BlockLog
 from fgq.calibrate.objective import block_loss, normalised
 from fgq.calibrate.recipe import Recipe
+from fgq.calibrate.start import start_block
 from fgq.calibrate.tokens import Clips, TokenLayouts, batches, block_arguments, run_clips
-from fgq.quant.grid import OFF_BITS
 from fgq.vggt.attention import Block
 
 FLOOR = 1e-3  # of the cosine schedule, as a share of the full rate
@@ -103,6 +103,7 @@ def fit(block: LearnableBlock, problem: BlockProblem, recipe: Recipe, report: Re
             optimiser.zero_grad()
             normalised(loss).backward()
             optimiser.step()
+            block.keep_invertible()
             losses.append(loss.detach())
             step += 1
             report(epoch, mean)
@@ -139,7 +140,7 @@ def fit_with_care(block: LearnableBlock, problem: BlockProblem, recipe: Recipe, 
 
 def round_weights(block: LearnableBlock, problem: BlockProblem, recipe: Recipe) -> QuantizedBlock:
     """The block with fixed codes, by the recipe's way of rounding."""
-    if recipe.rounding == "nearest" or recipe.weight_bits == OFF_BITS:
+    if recipe.rounding == "nearest" or not recipe.rounds_weights:
         return block.freeze()
     hessians: dict[str, Tensor] = {}
     for batch in batches(len(problem.inputs), recipe.clips_per_step):
@@ -169,9 +170,10 @@ def calibrate_block(
     measure = recipe.clips_per_step
     plain_spec = BlockSpec(spec.weight, spec.activation, layer_bits=spec.layer_bits)
     rtn_losses = problem.measure(LearnableBlock(block, plain_spec).freeze(), measure)
-    learnable = LearnableBlock(block, spec, input_max, recipe.smooth_alpha, generator)
+    learnable = start_block(block, problem.kind, problem.inputs, input_max, problem.layouts, recipe, generator)
     kept = round_weights(learnable, problem, recipe)
     initial = final = problem.measure(kept, measure)
+    condition = learnable.condition()
     epoch, steps, warning = None, 0, None
     if recipe.learns:
         try:
@@ -181,17 +183,17 @@ def calibrate_block(
             if not math.isfinite(losses[1]):
                 raise NotFinite(f"the loss of the learnt block is {losses[1]}")
             if losses[1] <= initial[1]:
-                kept, final = learnt, losses
+                kept, final, condition = learnt, losses, learnable.condition()
                 if rate != recipe.learning_rate:
                     warning = f"block {name}: the loss diverged, so the learning rate was lowered to {rate:g}"
             else:
                 epoch, warning = 0, f"block {name}: learning raised the loss, so its start was kept"
         except NotFinite as failure:
             learnable.become_neutral()
-            kept, epoch = learnable.freeze(), None
+            kept, epoch, condition = learnable.freeze(), None, learnable.condition()
             final = problem.measure(kept, measure)
             warning = f"block {name}: {failure}, so it was rounded to nearest; try a lower learning_rate"
         steps = recipe.epochs * len(list(batches(len(problem.inputs), recipe.clips_per_step)))
     seconds = time.perf_counter() - started
     losses = (rtn_losses[0], initial[0], final[0], rtn_losses[1], initial[1], final[1])
-    return kept, BlockLog(name, *losses, steps, epoch, seconds, warning)
+    return kept, BlockLog(name, *losses, steps, epoch, seconds, warning, **condition)

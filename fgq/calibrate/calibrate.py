@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -17,6 +17,7 @@ from fgq.affine.learnable_block import LearnableBlock
 from fgq.affine.quantized_block import empty_quantized_block
 from fgq.calibrate.allocate import allocate_bits
 from fgq.calibrate.block_loop import block_generator
+from fgq.calibrate.clip_choice import clips_of
 from fgq.calibrate.log import BlockLog
 from fgq.calibrate.model_loop import ModelLoop, Result
 from fgq.calibrate.objective import Weights, find_weights
@@ -56,8 +57,9 @@ def quantize(
     `recipe` is a name in RECIPES or a Recipe; bits of None keep the recipe's (4 and 4); `overrides` replace its other
     fields. With a `bit_budget` the table `fisher` deals weight bits to the blocks first, and the result's recipe states
     them. `scenes` are calibration clips of one frame count and size ("rtn" and "quarot" need none, but without them
-    the log has no losses). `fisher` is a Fisher table, or calibration weights [blocks, channels]. `model.quantization`
-    of the result holds the recipe, the seed and one log a block. Block l draws from (seed, l) alone.
+    the log has no losses), of which the recipe may choose some (`clips`, `clip_choice`). `fisher` is a Fisher table, or
+    calibration weights [blocks, channels]. `model.quantization` of the result holds the recipe, the seed and one log a
+    block. Block l draws from (seed, l) alone.
     Between the blocks the clips' tokens are kept in memory as long as they take at most `token_budget` bytes, and
     otherwise in bfloat16 in files under `cache_dir` (the system's folder for temporary files unless told).
 
@@ -82,6 +84,9 @@ def quantize(
         for index, (name, block) in enumerate(model.aggregator.blocks()):
             result.take(*round_block(name, block, recipe.of_block(index), block_generator(seed, index)))
         return result.finish(recipe, seed)
+    check_scenes(scenes, recipe)
+    with moved(model.aggregator, device) if recipe.clip_choice != "all" else nullcontext():
+        scenes = clips_of(model, scenes, recipe, seed)
     check_scenes(scenes, recipe)
     shape = tokens_shape(model, scenes)
     layouts = TokenLayouts(model.config, scenes[0].images, device)
@@ -138,8 +143,9 @@ def place_tokens(
 def round_block(name: str, block: Block, recipe: Recipe, generator: torch.Generator) -> tuple[nn.Module, BlockLog]:
     """A block of a recipe that looks at no activations."""
     started = time.perf_counter()
-    fixed = LearnableBlock(block, recipe.block_spec(), generator=generator).freeze()
-    return fixed, BlockLog(name, *(None,) * 6, steps=0, kept_epoch=None, seconds=time.perf_counter() - started)
+    whole = LearnableBlock(block, recipe.block_spec(), generator=generator)
+    fixed, seconds = whole.freeze(), time.perf_counter() - started
+    return fixed, BlockLog(name, *(None,) * 6, steps=0, kept_epoch=None, seconds=seconds, **whole.condition())
 
 
 def replace_with_empty_blocks(model: VGGT, recipe: Recipe) -> None:

@@ -25,6 +25,8 @@ class BlockLog:
     kept_epoch: int | None  # from 1; 0 is the start, None when nothing was learnt
     seconds: float
     warning: str | None = None
+    condition: float | None = None  # of the worst P₁ ⊗ P₂ that was kept; None without transforms and in older logs
+    diagonal_ratio: float | None = None  # largest over smallest entry of the worst diagonal
 
 
 @dataclass(frozen=True)

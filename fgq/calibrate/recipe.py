@@ -5,7 +5,7 @@ from typing import Any
 
 from fgq.affine.spec import TRANSFORMS, BlockSpec
 from fgq.errors import FgqError
-from fgq.quant.grid import Grid
+from fgq.quant.grid import OFF_BITS, Grid
 from fgq.vggt import TASKS
 
 
@@ -22,6 +22,7 @@ CHOICES = {
     "qkv_clip": ("separate", "shared"),
     "token_dtype": ("float32", "bfloat16"),
     "autocast": ("off", "bfloat16"),
+    "clip_choice": ("all", "filtered_diverse"),
 }
 
 
@@ -61,6 +62,8 @@ class Recipe:
     smooth_alpha: float = 0.5  # exponent of the activations' magnitude in the diagonal's start
     token_dtype: str = "float32"  # of the cached tokens; "bfloat16" halves their memory and adds 0.2 % noise
     autocast: str = "off"  # "bfloat16" runs the matrix products of a step in bf16
+    clip_choice: str = "all"  # of the given scenes; "filtered_diverse" as in clip_choice.py
+    clips: int | None = None  # so many of the scenes calibrate: the first, or by clip_choice (where None is half)
 
     def __post_init__(self):
         for field, allowed in CHOICES.items():
@@ -74,6 +77,8 @@ class Recipe:
                 raise RecipeError(f"{field} must be a positive number, not {getattr(self, field)!r}")
         if not 0 <= self.smooth_alpha <= 1:
             raise RecipeError(f"smooth_alpha must lie between 0 and 1, not {self.smooth_alpha!r}")
+        if self.clips is not None and self.clips < 1:
+            raise RecipeError(f"clips must be at least 1, or None, not {self.clips!r}")
         self.check_task_weights()
         if self.bit_budget is not None and not BIT_CHOICES[0] <= self.bit_budget <= BIT_CHOICES[-1]:
             raise RecipeError(
@@ -93,15 +98,22 @@ class Recipe:
             )
 
     @property
+    def rounds_weights(self) -> bool:
+        """Whether any layer's weights get codes; of a block's own recipe (see `of_block`), or of any block."""
+        bits = self.block_weight_bits or self.layer_weight_bits or (self.weight_bits,)
+        return self.deals_bits or min(min(own) if isinstance(own, tuple) else own for own in bits) < OFF_BITS
+
+    @property
     def learns(self) -> bool:
         """Whether there is anything to fit: something is rounded, and something can adapt to it."""
-        rounds = self.weight_bits < 16 or self.activation_bits < 16
+        rounds = self.rounds_weights or self.activation_bits < OFF_BITS
         return rounds and (self.transforms == "kronecker" or self.clipping != "none")
 
     @property
     def needs_scenes(self) -> bool:
         """Whether it looks at activations at all."""
-        return self.learns or self.transforms == "diagonal" or self.rounding == "gptq" or self.deals_bits
+        measures = self.transforms in ("diagonal", "rotation_smoothing")
+        return self.learns or measures or self.rounding == "gptq" or self.deals_bits
 
     @property
     def deals_bits(self) -> bool:
@@ -143,6 +155,8 @@ RECIPES = {
     "smoothquant": Recipe("smoothquant", transforms="diagonal"),  # arXiv:2211.10438
     "quarot": Recipe("quarot", transforms="rotation"),  # arXiv:2404.00456, with weights rounded to nearest
     "gptq": Recipe("gptq", rounding="gptq"),  # arXiv:2210.17323
+    # arXiv:2509.21302, without the training of clips that its release adds
+    "quantvggt": Recipe("quantvggt", transforms="rotation_smoothing", clip_choice="filtered_diverse"),
     "flatquant": Recipe("flatquant", transforms="kronecker", clipping="learned"),
     "fgq": Recipe("fgq", transforms="kronecker", clipping="learned", weighting="fisher"),
 }
@@ -154,6 +168,7 @@ ACCEPTED = {  # of fields whose type is more than a name
     "bit_budget": (int, float, NONE),
     "layer_weight_bits": (tuple, list, NONE),
     "block_weight_bits": (tuple, list, NONE),
+    "clips": (int, NONE),
 }
 
 

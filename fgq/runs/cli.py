@@ -122,7 +122,7 @@ def fisher(
 def quantize(
     model: str,
     out: Annotated[Path, typer.Option(help="folder of the quantized model")],
-    recipe: Annotated[str, typer.Option(help="rtn, smoothquant, quarot, gptq, flatquant or fgq")] = "fgq",
+    recipe: Annotated[str, typer.Option(help="rtn, smoothquant, quarot, gptq, quantvggt, flatquant or fgq")] = "fgq",
     weight_bits: int = 4,
     activation_bits: int = 4,
     fisher: Annotated[Path | None, typer.Option(help="Fisher table; estimated on the clips where not given")] = None,

@@ -42,7 +42,8 @@ def differences(then: pd.DataFrame, now: pd.DataFrame, replay: Replay) -> list[s
     Rows that the replay does not choose may be other ones: a metric that is new since then changes no stored number.
     """
     texts = [name for name in then.columns if then[name].map(lambda value: isinstance(value, str)).any()]
-    missing = [name for name in (*texts, *replay.compare, *replay.rows, *replay.learned) if name not in then or name not in now]
+    wanted = (*texts, *replay.compare, *replay.rows, *replay.learned)
+    missing = [name for name in wanted if name not in then or name not in now]
     if missing:
         return [f"column {missing[0]} is missing"]
     then, now = chosen(then, replay), chosen(now, replay)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fgq.affine import LearnableKronecker, apply_kronecker, apply_left, balanced_factors
+from fgq.affine.kronecker import diagonal_ratio
 
 
 def random(*shape, seed=0):
@@ -51,3 +52,23 @@ def test_an_identity_transform_changes_nothing():
     transform.become_identity()
     x = random(9, 24).float()
     assert torch.allclose(transform.matrices().apply(x), x, atol=1e-6)
+
+
+def test_the_condition_is_that_of_the_full_product_and_the_diagonal_has_its_own():
+    transform = LearnableKronecker(4, 6, torch.tensor([0.5, -4.0] * 12), torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        transform.left.stretch.uniform_(0.5, 2, generator=torch.Generator().manual_seed(1))
+        transform.right.stretch.uniform_(0.5, 2, generator=torch.Generator().manual_seed(2))
+        matrices = transform.matrices()
+    full = torch.kron(matrices.left.forward, matrices.right.forward)
+    assert transform.condition() == pytest.approx(torch.linalg.cond(full).item(), rel=1e-9)
+    assert diagonal_ratio(transform) == pytest.approx(8.0)
+    assert diagonal_ratio(LearnableKronecker(4, 6)) == 1.0 and LearnableKronecker(4, 6).condition() == 1.0
+
+
+def test_a_diagonal_that_learning_brought_to_zero_is_moved_off_it():
+    transform = LearnableKronecker(4, 6, torch.ones(24))
+    with torch.no_grad():
+        transform.diagonal[3:5] = torch.tensor([0.0, -1e-30])
+    transform.keep_invertible()
+    assert transform.diagonal[3:6].tolist() == pytest.approx([1e-5, -1e-5, 1.0])

@@ -14,6 +14,7 @@ SPECS = {
     "SmoothQuant": ("diagonal", "none"),
     "QuaRot": ("rotation", "none"),
     "rotation and clipping": ("rotation", "learned"),
+    "QuantVGGT": ("rotation_smoothing", "none"),
 }
 
 
@@ -143,6 +144,31 @@ def test_a_rotation_makes_weights_and_inputs_flatter(recorded):
         return (x.abs().amax(-1) / x.square().mean(-1).sqrt()).mean()
 
     assert peak(after) < 0.8 * peak(before)
+
+
+def test_smoothing_follows_the_rotation_and_balances_what_it_leaves(recorded):
+    golden = recorded("w4a4", 5)
+    block, rotation = (
+        LearnableBlock(golden.block, BlockSpec(*golden.grids, kind), generator=torch.Generator().manual_seed(0))
+        for kind in ("rotation_smoothing", "rotation")
+    )
+    rotated = block.transformed_inputs(golden.x, golden.rotary)
+    block.smooth({name: x.abs().flatten(0, 1).amax(0) for name, x in rotated.items()}, alpha=0.5)
+    _, plain = trace_block(golden.block, golden.x, golden.rotary)
+    for name, path in (("fc1_in", "mlp.fc1"), ("attn_out", "attn.proj"), ("fc2_in", "mlp.fc2")):
+        sides = rotation.transforms[name]
+        full = torch.kron(sides.left, sides.right)
+        x, weight = plain[name].flatten(0, 1) @ full, golden.block.get_submodule(path).weight @ full
+        smoothing = (weight.abs().amax(0) / x.abs().amax(0)).sqrt()
+        torch.testing.assert_close(block.transforms[name].smoothing, smoothing, rtol=1e-4, atol=1e-6)
+        inputs = block.transformed_inputs(golden.x, golden.rotary)[name].flatten(0, 1)
+        torch.testing.assert_close(inputs, x * smoothing, rtol=1e-3, atol=1e-5)
+        prepared, _ = block.prepared_weight(site_named(name), block.matrices())
+        # With exponent one half, input and weight of every channel have the same largest magnitude.
+        torch.testing.assert_close(inputs.abs().amax(0), prepared.abs().amax(0), rtol=1e-4, atol=1e-6)
+    fixed = block.freeze()
+    assert torch.equal(fixed.transforms["attn_out"].smoothing, block.transforms["attn_out"].smoothing)
+    assert torch.equal(fixed.norm1.weight, golden.block.norm1.weight)  # rotations lie between: nothing is folded
 
 
 @pytest.mark.parametrize("transforms, clipping", SPECS.values(), ids=SPECS)

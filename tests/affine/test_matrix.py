@@ -1,6 +1,8 @@
+import pytest
 import torch
 
 from fgq.affine import LearnableMatrix
+from fgq.affine.matrix import LARGEST_STRETCH
 
 
 def test_the_inverse_transpose_is_exact_and_has_gradients():
@@ -31,3 +33,26 @@ def test_it_can_become_the_identity():
     matrix.become_identity()
     for side in matrix.pair():
         assert torch.allclose(side, torch.eye(5))
+
+
+def test_the_condition_is_that_of_the_matrix():
+    matrix = LearnableMatrix(6, torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        matrix.stretch.copy_(torch.tensor([0.5, -3.0, 1.0, 0.25, 2.0, -0.7]))
+    assert matrix.condition() == pytest.approx(torch.linalg.cond(matrix.pair().forward.detach()).item(), rel=1e-9)
+    assert matrix.condition() == pytest.approx(12.0)
+
+
+def test_after_a_wild_step_it_is_invertible_again_and_moderate_ones_are_left_alone():
+    matrix = LearnableMatrix(6)
+    inside = torch.tensor([1 / 32, -32.0, 1.0, -0.5, 2.0, 31.9])
+    with torch.no_grad():
+        matrix.stretch.copy_(inside)
+    matrix.keep_invertible()
+    assert torch.equal(matrix.stretch, inside)
+    with torch.no_grad():
+        matrix.stretch.copy_(torch.tensor([0.0, -1e9, 1e-9, -1e-9, torch.inf, 2.0]))
+    matrix.keep_invertible()
+    low, high = 1 / LARGEST_STRETCH, LARGEST_STRETCH
+    assert matrix.stretch.tolist() == [low, -high, low, -low, high, 2.0]
+    assert matrix.stretch.requires_grad and matrix.condition() == LARGEST_STRETCH**2

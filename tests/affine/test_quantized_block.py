@@ -10,7 +10,9 @@ CONFIG = VGGTConfig(img_size=70, embed_dim=32, depth=4, num_heads=4, dpt_layers=
 
 
 @pytest.mark.parametrize("qkv_clip", ["separate", "shared"])
-@pytest.mark.parametrize("transforms, clipping", [("none", "none"), ("kronecker", "learned"), ("kronecker", "none")])
+@pytest.mark.parametrize(
+    "transforms, clipping", [("none", "none"), ("kronecker", "learned"), ("rotation_smoothing", "none")]
+)
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("weight_bits", [4, 16])
 def test_an_empty_block_loads_a_frozen_one_strictly(recorded, weight_bits, symmetric, transforms, clipping, qkv_clip):

@@ -18,6 +18,7 @@ def test_the_published_recipes_differ_only_where_the_papers_say():
         ("smoothquant", {"transforms": "diagonal"}),
         ("quarot", {"transforms": "rotation"}),
         ("gptq", {"rounding": "gptq"}),
+        ("quantvggt", {"transforms": "rotation_smoothing", "clip_choice": "filtered_diverse"}),
     ):
         other = RECIPES[name].to_dict()
         assert {key: other[key] for key in rtn if rtn[key] != other[key]} == {"name": name} | change
@@ -48,7 +49,10 @@ def test_a_recipe_survives_json():
     "changes, message",
     [
         ({"epoch": 3}, "no field epoch: choose from name, weight_bits"),
-        ({"transforms": "turn"}, "transforms 'turn' is unknown: choose none or diagonal or rotation or kronecker"),
+        (
+            {"transforms": "turn"},
+            "transforms 'turn' is unknown: choose none or diagonal or rotation or rotation_s",
+        ),
         ({"weighting": "hessian"}, "weighting 'hessian' is unknown"),
         ({"block_inputs": "noisy"}, "block_inputs 'noisy' is unknown"),
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
@@ -69,7 +73,7 @@ def test_what_cannot_be_followed_is_one_clear_line(changes, message):
 
 
 def test_an_unknown_recipe_names_the_known_ones():
-    with pytest.raises(RecipeError, match="'awq' is unknown: choose rtn, smoothquant, quarot, gptq, flatquant, fgq"):
+    with pytest.raises(RecipeError, match="'awq' is unknown: choose rtn, smoothquant, quarot, gptq, quantvggt, flat"):
         find_recipe("awq")
 
 
