@@ -122,7 +122,9 @@ def fisher(
 def quantize(
     model: str,
     out: Annotated[Path, typer.Option(help="folder of the quantized model")],
-    recipe: Annotated[str, typer.Option(help="rtn, smoothquant, quarot, gptq, quantvggt, flatquant or fgq")] = "fgq",
+    recipe: Annotated[
+        str, typer.Option(help="rtn, smoothquant, quarot, gptq, quantvggt, flatquant, fgq or fgq+")
+    ] = "fgq",
     weight_bits: int = 4,
     activation_bits: int = 4,
     fisher: Annotated[Path | None, typer.Option(help="Fisher table; estimated on the clips where not given")] = None,
@@ -145,6 +147,10 @@ def quantize(
         int | None, typer.Option(help="bytes of memory for the clips' tokens; more goes to files", min=0)
     ] = None,
     cache_dir: Annotated[Path | None, typer.Option(help="folder of these files")] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="another field of the recipe, such as rounding=gptq", metavar="FIELD=VALUE"),
+    ] = None,
     workers: Annotated[int, typer.Option(help="processes that share the blocks and this machine's cores", min=1)] = 1,
 ) -> None:
     """Quantize a model, calibrating it (on 64 clips of 4 frames, unless told) if the recipe learns, and save it.
@@ -156,7 +162,7 @@ def quantize(
     from fgq.fisher import FisherTable
 
     given = {"epochs": epochs, "bit_budget": bit_budget, "task_weights": task_weights}
-    plan = find_recipe(recipe, weight_bits, activation_bits, given)
+    plan = find_recipe(recipe, weight_bits, activation_bits, given | read_changes(change or []))
     place = where(device, dtype)
     full = fgq.load_model(model, dtype=place["dtype"])  # blocks go to the device one by one
     usual = {"split": "calibration", "count": 64, "frames": 4, "seed": seed}
@@ -165,7 +171,11 @@ def quantize(
     table = None
     if plan.weighting == "fisher" or plan.deals_bits:
         known = unfinished / "fisher"
-        table = FisherTable.load(fisher) if fisher else fgq.estimate_fisher(full, scenes, seed=seed, cache_dir=known)
+        if fisher:
+            table = FisherTable.load(fisher)
+        else:
+            estimator = plan.estimator or "sum_of_outputs"
+            table = fgq.estimate_fisher(full, scenes, estimator, seed=seed, cache_dir=known)
     options = {"cache_dir": cache_dir, "device": place["device"], "resume_dir": unfinished}
     options |= {} if token_budget is None else {"token_budget": token_budget}
     with process_pool(workers) as executor:
@@ -173,6 +183,22 @@ def quantize(
         fgq.quantize(full, scenes, recipe=plan, fisher=table, seed=seed, in_place=True, **options).save(out)
     shutil.rmtree(unfinished, ignore_errors=True)
     typer.echo(f"quantized model: {out}")
+
+
+def read_changes(changes: list[str]) -> dict:
+    """Fields of a recipe, given as FIELD=VALUE with the value written as in YAML."""
+    import yaml
+
+    read = {}
+    for change in changes:
+        field, found, value = change.partition("=")
+        try:
+            read[field] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            found = ""
+        if not found:
+            raise FgqError(f"--set {change}: write FIELD=VALUE, such as rounding=gptq")
+    return read
 
 
 def process_pool(workers: int):

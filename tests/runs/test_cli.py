@@ -84,6 +84,18 @@ def test_a_calibration_that_was_stopped_goes_on_with_the_same_command(command, t
     assert whole.read_bytes() == small.read_bytes() and not unfinished.exists()
 
 
+def test_any_field_of_a_recipe_can_be_set(command, toy_model, tmp_path):
+    toy_model.save(tmp_path / "toy")
+    call = ("quantize", tmp_path / "toy", "--out", tmp_path / "small", *SCENES, "--recipe", "fgq+", "--epochs", 1)
+    assert command(*call, "--set", "block_inputs=quantized", "--set", "smooth_alpha=0.25")[0] == 0
+    recipe = fgq.load_model(tmp_path / "small").quantization.recipe
+    assert (recipe.block_inputs, recipe.smooth_alpha, recipe.rounding) == ("quantized", 0.25, "gptq")
+    assert recipe.estimator == "hutchinson"  # as the recipe says where no table is given
+    for wrong, message in (("epoch=3", "no field epoch"), ("rounding", "write FIELD=VALUE"), ("epochs=x", "type int")):
+        status, _, complaint = command(*call, "--set", wrong)
+        assert status == 2 and message in complaint[-1]
+
+
 def test_workers_share_the_blocks(command, toy_model, tmp_path):
     toy_model.save(tmp_path / "toy")
     for workers in (1, 2):
