@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fgq.errors import FgqError
 from fgq.quant.rounding import Extremes, RoundToGrid
+from fgq.quant.symmetric import RoundSymmetrically
 
 OFF_BITS = 16  # a grid of this many bits leaves values as they are
 BITS = (*range(2, 9), OFF_BITS)
@@ -82,6 +83,9 @@ class Grid:
         if self.is_off:
             return x
         if low is None or high is None:
+            if self.symmetric:
+                smallest = SMALLEST_WEIGHT_RANGE if self.per == "channel" else 0.0
+                return RoundSymmetrically.apply(x, None, self.highest, smallest)
             low, high = self.find_range(x)
         scale, zero = self.find_scale(low, high)
         return RoundToGrid.apply(x, scale, zero, self.lowest, self.highest)

@@ -9,9 +9,18 @@ from torch import Tensor
 
 
 def compare(test, x: Tensor, y: Tensor) -> Tensor:
-    """1 where `test` (such as torch.eq) holds and 0 elsewhere, in the dtype of `x`."""
-    shape = torch.broadcast_shapes(x.shape, y.shape)
-    return test(x, y, out=torch.empty(shape, dtype=x.dtype, device=x.device))
+    """1 where `test` (such as torch.eq) holds and 0 elsewhere, in shape and dtype of `x`."""
+    return test(x, y, out=torch.empty_like(x))
+
+
+def add_at_extremes(of_x: Tensor, x: Tensor, low: Tensor, high: Tensor, of_low: Tensor, of_high: Tensor) -> None:
+    """Adds, in place, the gradients of the bounds where `x` equals them along the last axis; ties share evenly.
+
+    A bound that no value equals, such as a 0 that was put into the range, has nowhere to send its gradient.
+    """
+    for bound, of_bound in ((low, of_low), (high, of_high)):
+        at_bound = compare(torch.eq, x, bound)
+        of_x.addcmul_(at_bound, of_bound / at_bound.sum(-1, keepdim=True).clamp_(min=1))
 
 
 class Extremes(torch.autograd.Function):
@@ -26,10 +35,33 @@ class Extremes(torch.autograd.Function):
     @staticmethod
     def backward(ctx, of_low: Tensor, of_high: Tensor):
         x, low, high = ctx.saved_tensors
-        at_low, at_high = compare(torch.eq, x, low), compare(torch.eq, x, high)
-        of_low = of_low / at_low.sum(-1, keepdim=True)
-        of_high = of_high / at_high.sum(-1, keepdim=True)
-        return at_low.mul_(of_low).addcmul_(at_high, of_high)
+        of_x = torch.zeros_like(x)
+        add_at_extremes(of_x, x, low, high, of_low, of_high)
+        return of_x
+
+
+class ClipRows(torch.autograd.Function):
+    """Limits rows [rows, width] to their extremes times factors [rows, 2]: `Extremes` and `ClampToRange` in one."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, factors: Tensor) -> Tensor:
+        low, high = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)
+        ctx.save_for_backward(x, factors, low, high)
+        return torch.clamp(x, low * factors[:, :1], high * factors[:, 1:])
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        x, factors, low, high = ctx.saved_tensors
+        to_low = compare(torch.lt, x, low * factors[:, :1]).mul_(gradient)
+        to_high = compare(torch.gt, x, high * factors[:, 1:]).mul_(gradient)
+        of_low, of_high = to_low.sum(-1, keepdim=True), to_high.sum(-1, keepdim=True)
+        of_x = of_factors = None
+        if ctx.needs_input_grad[0]:
+            of_x = gradient - to_low.add_(to_high)
+            add_at_extremes(of_x, x, low, high, of_low * factors[:, :1], of_high * factors[:, 1:])
+        if ctx.needs_input_grad[1]:
+            of_factors = torch.cat([of_low * low, of_high * high], dim=1)
+        return of_x, of_factors
 
 
 class ClampToRange(torch.autograd.Function):
