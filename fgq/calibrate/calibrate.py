@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from fgq.affine.learnable_block import LearnableBlock
 from fgq.affine.quantized_block import empty_quantized_block
+from fgq.affine.sites import SITES, linear_of
 from fgq.calibrate.allocate import allocate_bits
 from fgq.calibrate.block_loop import BlockProblem, block_generator, calibrate_block
 from fgq.calibrate.clip_choice import clips_of
@@ -73,6 +74,8 @@ def quantize(
     for name, block in model.aggregator.blocks():
         if type(block) is not Block:
             raise RecipeError(f"block {name} is a {type(block).__name__}: quantize the full-precision model instead")
+        for site in SITES:
+            recipe.check_groups(f"{site.linear} in block {name}", linear_of(block, site).in_features)
     weights = find_weights(recipe, fisher, model)
     device = torch.device(device or model.device)
     result = Result(model, in_place)
