@@ -29,7 +29,8 @@ class MultiplyKronecker(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        x, left, right, rows = ctx.saved_tensors
+        saved = ctx.saved_tensors  # under autocast the gradient may be in half precision where they are not
+        x, left, right, rows = (None if value is None else value.to(gradient.dtype) for value in saved)
         of_x = of_left = of_right = None
         if ctx.needs_input_grad[1]:
             of_left = torch.bmm(rows, gradient.transpose(1, 2)).sum(0)
@@ -39,7 +40,8 @@ class MultiplyKronecker(torch.autograd.Function):
                 flat = of_x.view(-1, len(right))
                 of_right = x.reshape(-1, len(right)).T @ flat if ctx.needs_input_grad[2] else None
                 of_x = (flat @ right.T).view(x.shape) if ctx.needs_input_grad[0] else None
-        return of_x, of_left, of_right
+        found = zip((of_x, of_left, of_right), saved[:3], strict=True)
+        return tuple(None if gradient is None else gradient.to(value.dtype) for gradient, value in found)
 
 
 def apply_left(x: Float[Tensor, "*rows width"], left: Float[Tensor, "l l"]) -> Float[Tensor, "*rows width"]:

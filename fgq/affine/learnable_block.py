@@ -47,7 +47,8 @@ class LearnableBlock(nn.Module):
                 self.transforms[site.name] = self.make_transform(site, weight, largest, alpha, generator)
             clips = spec.num_clips(site.projections)
             learns = spec.clipping == "learned"
-            self.weight_clips[site.name] = make_clip(len(weight), learns and not spec.weight_at(site).is_off)
+            ranges = len(weight) * spec.weight.num_groups(weight.shape[1])
+            self.weight_clips[site.name] = make_clip(ranges, learns and not spec.weight_at(site).is_off)
             self.input_clips[site.name] = make_clip(clips, learns and not spec.activation.is_off)
         self.to(block.norm1.weight.device)
 
@@ -123,7 +124,8 @@ class LearnableBlock(nn.Module):
         if site.name in matrices:
             weight = matrices[site.name].apply_inverse(weight)
         if not self.spec.weight_at(site).is_off and self.spec.clipping == "learned":
-            weight = clip_weight(weight, self.weight_clips[site.name].factors())
+            groups = weight.reshape(-1, self.spec.weight.group or weight.shape[1])  # each has a clip of its own
+            weight = clip_weight(groups, self.weight_clips[site.name].factors()).view_as(weight)
         if site.name == "attn_in" and matrices:
             per_head = matrices["attn_out"].right.forward
             weight, bias = transform_values(weight, per_head), transform_values(bias[:, None], per_head)[:, 0]

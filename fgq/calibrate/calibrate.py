@@ -15,6 +15,7 @@ from torch import nn
 
 from fgq.affine.learnable_block import LearnableBlock
 from fgq.affine.quantized_block import empty_quantized_block
+from fgq.affine.sites import SITES, linear_of
 from fgq.calibrate.allocate import allocate_bits
 from fgq.calibrate.block_loop import block_generator
 from fgq.calibrate.clip_choice import clips_of
@@ -75,6 +76,8 @@ def quantize(
     for name, block in model.aggregator.blocks():
         if type(block) is not Block:
             raise RecipeError(f"block {name} is a {type(block).__name__}: quantize the full-precision model instead")
+        for site in SITES:
+            recipe.check_groups(f"{site.linear} in block {name}", linear_of(block, site).in_features)
     if executor is not None and recipe.block_inputs == "quantized":
         raise RecipeError("with block_inputs='quantized' each block waits for the one before: leave executor away")
     weights = find_weights(recipe, fisher, model)

@@ -44,6 +44,8 @@ class Recipe:
     activation_bits: int = 4  # the same; one scale a token, found at run time
     weight_symmetric: bool = True
     activation_symmetric: bool = True
+    weight_group: int | None = None  # input channels of an output channel that share a scale; None for all
+    activation_group: int | None = None  # channels of a token that share a scale, before one pair of clipping factors
     transforms: str = "none"  # of the inputs of the linear layers; see fgq.affine.spec.TRANSFORMS
     clipping: str = "none"  # "learned": sigmoid factors on every range
     rounding: str = "nearest"  # of weights, once transforms and clips are fixed; or "gptq"
@@ -132,10 +134,27 @@ class Recipe:
         own = {"layer_weight_bits": bits} if isinstance(bits, tuple) else {"weight_bits": bits}
         return replace(self, block_weight_bits=None, bit_budget=None, **own)
 
+    @property
+    def weight_grid(self) -> Grid:
+        return Grid(self.weight_bits, self.weight_symmetric, "channel", self.weight_group)
+
+    @property
+    def activation_grid(self) -> Grid:
+        return Grid(self.activation_bits, self.activation_symmetric, "token", self.activation_group)
+
+    def check_groups(self, layer: str, width: int) -> None:
+        """Raises RecipeError, naming the layer, when a group does not divide the width of its input."""
+        for field in ("weight_group", "activation_group"):
+            group = getattr(self, field)
+            if group is not None and width % group:
+                raise RecipeError(
+                    f"{field} {group} does not divide the {width} input channels of {layer}: choose a divisor"
+                )
+
     def block_spec(self) -> BlockSpec:
         return BlockSpec(
-            weight=Grid(self.weight_bits, self.weight_symmetric, per="channel"),
-            activation=Grid(self.activation_bits, self.activation_symmetric, per="token"),
+            weight=self.weight_grid,
+            activation=self.activation_grid,
             transforms=self.transforms,
             clipping=self.clipping,
             qkv_clip=self.qkv_clip,
@@ -183,6 +202,8 @@ ACCEPTED = {  # of fields whose type is more than a name
     "layer_weight_bits": (tuple, list, NONE),
     "block_weight_bits": (tuple, list, NONE),
     "clips": (int, NONE),
+    "weight_group": (int, NONE),
+    "activation_group": (int, NONE),
 }
 
 

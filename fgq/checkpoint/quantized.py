@@ -8,7 +8,7 @@ from fgq.affine import BlockSpec, QuantizedBlock, empty_quantized_block
 from fgq.calibrate import Quantization
 from fgq.errors import FgqError
 from fgq.quant import Grid
-from fgq.vggt import VGGT
+from fgq.vggt import VGGT, VGGTConfig
 
 FORMAT = "fgq-quantized-1"
 
@@ -43,18 +43,20 @@ def rebuild(model: VGGT, description: dict, source: str) -> None:
     for name, content in description.get("blocks", {}).items():
         if name not in model.config.block_names:
             raise FgqError(f"{source}: quantization.json describes block {name}, which the model does not have")
-        with torch.device("meta"):
-            model.aggregator.replace_block(name, empty_quantized_block(model.config, read_spec(content, name, source)))
+        model.aggregator.replace_block(name, build_block(model.config, content, name, source))
     model.name_or_path = description.get("model", "")
     calibration = description.get("calibration")
     model.quantization = read_calibration(calibration, source) if calibration is not None else None
 
 
-def read_spec(content: dict, name: str, source: str) -> BlockSpec:
+def build_block(config: VGGTConfig, content: dict, name: str, source: str) -> QuantizedBlock:
+    """An empty block, without storage, as described."""
     try:
         grids = {side: Grid(**content[side]) for side in ("weight", "activation")}
         layer_bits = content.get("layer_bits")
-        return BlockSpec(**(content | grids | {"layer_bits": tuple(layer_bits) if layer_bits else None}))
+        spec = BlockSpec(**(content | grids | {"layer_bits": tuple(layer_bits) if layer_bits else None}))
+        with torch.device("meta"):
+            return empty_quantized_block(config, spec)
     except (KeyError, TypeError, FgqError) as error:
         raise FgqError(
             f"{source}: quantization.json describes block {name} in a way fgq cannot read: {error}"

@@ -14,18 +14,22 @@ MEGABYTE = 10**6
 
 
 def recipe_sizes(
-    config: VGGTConfig, dtype: torch.dtype = torch.float32, weight_bits: int | None = None
+    config: VGGTConfig,
+    dtype: torch.dtype = torch.float32,
+    weight_bits: int | None = None,
+    weight_group: int | None = None,
 ) -> pd.DataFrame:
     """Megabytes (10^6 bytes) of a quantized model of this size, a row a recipe.
 
-    The columns "codes" (at `weight_bits`, or the recipe's own, without gaps), "scales" (with zero points and clipping
-    factors), "transforms" and "not quantized" (encoder, heads, norms and biases) add up to "packed". "saved now" is
-    what `model.save` writes: a byte a code. All but the codes are in `dtype`.
+    The columns "codes" (at `weight_bits`, or the recipe's own, without gaps), "scales" (one for an output channel, or
+    for `weight_group` of its weights; with zero points and clipping factors), "transforms" and "not quantized"
+    (encoder, heads, norms and biases) add up to "packed". "saved now" is what `model.save` writes: a byte a code. All
+    but the codes are in `dtype`.
     """
     rest = bytes_outside_blocks(config, dtype)
     rows = {}
     for name in RECIPES:
-        recipe = find_recipe(name, weight_bits)
+        recipe = find_recipe(name, weight_bits, overrides={"weight_group": weight_group})
         sizes = weigh_blocks(config, recipe, dtype)
         sizes["not quantized"] += rest
         codes = sizes["codes"]

@@ -11,7 +11,9 @@ LOW, HIGH = 0, 1  # columns of every table of factors
 
 
 class LearnableClip(nn.Module):
-    """One pair of factors (low, high) a row: rows are output channels of a weight or activation quantizers."""
+    """One pair of factors (low, high) a row: rows are ranges of a weight (output channels or their groups) or
+    activation quantizers.
+    """
 
     def __init__(self, rows: int):
         super().__init__()

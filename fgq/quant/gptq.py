@@ -9,29 +9,29 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fgq.errors import FgqError
-from fgq.quant.grid import Grid, Range
+from fgq.quant.grid import Grid, over_columns
 
 DAMPING = 0.01  # of the mean of H's diagonal, added to it, as in the paper
 
 
 def round_by_hessian(
     weight: Float[Tensor, "out width"], hessian: Float[Tensor, "width width"], grid: Grid, damping: float = DAMPING
-) -> tuple[Tensor, Range, Tensor | None]:
-    """Codes, scale and zero point, as `Grid.encode` gives them; the scale is that of the whole row beforehand.
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Codes, scale and zero point, as `Grid.encode` gives them; the scales are those of the weight beforehand.
 
     `hessian` is Σ x xᵀ over the layer's inputs. Raises FgqError when it is not finite or all zero.
     """
     if not torch.isfinite(hessian).all() or not hessian.any():
         raise FgqError("GPTQ needs inputs that are finite and not all zero: check the calibration clips")
-    scale, zero = grid.find_scale(*grid.find_range(weight))
-    row_scale = scale[:, 0].double()
-    row_zero = torch.zeros_like(row_scale) if zero is None else zero[:, 0].double()
+    scale, zero = grid.find_scales(weight)
+    step = over_columns(scale.double(), weight).expand_as(weight)
+    shift = torch.zeros_like(step) if zero is None else over_columns(zero.double(), weight).expand_as(weight)
     factor = free_column_factors(hessian.double(), damping)
     wanted = weight.detach().double().clone()  # what each weight should be, given the columns already rounded
     codes = torch.empty_like(wanted)
     for j in range(wanted.shape[1]):
-        codes[:, j] = ((wanted[:, j] / row_scale).round() + row_zero).clamp(grid.lowest, grid.highest)
-        error = (wanted[:, j] - (codes[:, j] - row_zero) * row_scale) / factor[j, j]
+        codes[:, j] = ((wanted[:, j] / step[:, j]).round() + shift[:, j]).clamp(grid.lowest, grid.highest)
+        error = (wanted[:, j] - (codes[:, j] - shift[:, j]) * step[:, j]) / factor[j, j]
         wanted[:, j + 1 :] -= error[:, None] * factor[j, j + 1 :]
     if zero is not None:
         zero = (zero - grid.storage_offset).to(torch.int8)

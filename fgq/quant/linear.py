@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from fgq.quant.clipping import Clip, FixedClip, clip_range
 from fgq.quant.gptq import round_by_hessian
-from fgq.quant.grid import Grid
+from fgq.quant.grid import Grid, decode
 from fgq.quant.symmetric import RoundSymmetrically
 
 
@@ -15,7 +15,7 @@ def quantize_tokens(x: Float[Tensor, "*tokens width"], grid: Grid, clip: Clip) -
     if grid.is_off:
         return x[None]
     if grid.symmetric:
-        return RoundSymmetrically.apply(x, clip.factors(), grid.highest, 0.0)
+        return grid.join(RoundSymmetrically.apply(grid.split(x), clip.factors(), grid.highest, 0.0))
     return grid.fake_quantize(x, *clip_range(*grid.find_range(x), clip.factors()))
 
 
@@ -34,7 +34,7 @@ def join_parts(parts: Float[Tensor, "clips *tokens part"]) -> Float[Tensor, "*to
 
 
 class QuantizedLinear(nn.Module):
-    """Fixed: weight codes [out, in] int8 with scale [out, 1], and the input's clipping factors [clips, 2].
+    """Fixed: weight codes [out, in] int8 with scale [out, groups], and the input's clipping factors [clips, 2].
 
     Several clips mean that the output's channels come in as many equal parts, each of which reads the input through
     its own clip (q, k and v). With a weight grid that is off, `weight` [out, in] is stored in floating point instead.
@@ -51,9 +51,10 @@ class QuantizedLinear(nn.Module):
             self.register_buffer("weight", torch.zeros(out, width))
         else:
             self.register_buffer("codes", torch.zeros(out, width, dtype=torch.int8))
-            self.register_buffer("scale", torch.ones(out, 1))
+            groups = weight_grid.num_groups(width)
+            self.register_buffer("scale", torch.ones(out, groups))
             if not weight_grid.symmetric:
-                self.register_buffer("zero", torch.zeros(out, 1, dtype=torch.int8))
+                self.register_buffer("zero", torch.zeros(out, groups, dtype=torch.int8))
         self.register_buffer("bias", torch.zeros(out))
         self.clip = FixedClip.whole(clips)
 
@@ -88,6 +89,9 @@ class QuantizedLinear(nn.Module):
         x = quantize_tokens(x, self.activation_grid, self.clip)
         if self.weight_grid.is_off:
             return join_parts(multiply_parts(x, self.weight.to(x.dtype))) + self.bias
+        if self.weight_grid.group is not None:
+            values = decode(self.codes, self.scale, None if self.weight_grid.symmetric else self.zero)
+            return (join_parts(multiply_parts(x, values.to(x.dtype))) + self.bias).to(x.dtype)
         codes = self.codes.to(x.dtype)
         if not self.weight_grid.symmetric:
             codes = codes - self.zero.to(x.dtype)

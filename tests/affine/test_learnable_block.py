@@ -82,6 +82,31 @@ def test_freezing_changes_nothing_but_the_type(recorded, transforms, clipping, b
     assert torch.equal(fixed(golden.x, golden.rotary), kept)
 
 
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("groups", [(8, None), (None, 4), (16, 8)])
+def test_groups_learn_and_freeze(recorded, groups, symmetric):
+    golden = recorded("w4a4", 2)
+    grids = Grid(4, symmetric, group=groups[0]), Grid(4, symmetric, "token", groups[1])
+    block = random_learnable(golden.block, BlockSpec(*grids, "kronecker", "learned"))
+    before, fixed = block(golden.x, golden.rotary), block.freeze()
+    moved = ((fixed(golden.x, golden.rotary) - before).abs() > 1e-4).any(-1).float().mean()
+    assert moved < 0.05
+    before.square().sum().backward()
+    clips = block.weight_clips["fc2_in"].logits
+    assert clips.shape == (32 * (128 // (groups[0] or 128)), 2) and (clips.grad != 0).any(1).float().mean() > 0.5
+
+
+def test_each_group_of_a_weight_has_a_clip_of_its_own(recorded):
+    golden = recorded("w4a4", 2)
+    block = random_learnable(golden.block, BlockSpec(Grid(4, group=8), golden.grids[1], "none", "learned"))
+    weight, _ = block.prepared_weight(site_named("fc1_in"), {})
+    factors = block.weight_clips["fc1_in"].factors().view(128, 4, 2)
+    for row, group in ((0, 0), (5, 3), (127, 1)):
+        values = golden.block.mlp.fc1.weight[row, 8 * group : 8 * group + 8]
+        low, high = values.min() * factors[row, group, 0], values.max() * factors[row, group, 1]
+        assert torch.equal(weight[row, 8 * group : 8 * group + 8], values.clamp(low, high))
+
+
 @pytest.mark.parametrize("transforms, clipping", SPECS.values(), ids=SPECS)
 def test_sixteen_bits_are_the_full_precision_block(recorded, transforms, clipping):
     golden = recorded("w4a4", 5)

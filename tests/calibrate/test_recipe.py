@@ -69,6 +69,10 @@ def test_a_recipe_survives_json():
         ({"smooth_alpha": 1.5}, "smooth_alpha must lie between 0 and 1"),
         ({"weight_bits": 9}, "9 bits: choose 2 to 8, or 16"),
         ({"activation_bits": 1}, "1 bits: choose 2 to 8, or 16"),
+        ({"weight_group": 0}, "a group of 0 values"),
+        ({"activation_group": 2.5}, "activation_group must be of type"),
+        ({"clips": 0}, "clips must be at least 1"),
+        ({"clip_choice": "best"}, "clip_choice 'best' is unknown: choose all or filtered_diverse"),
     ],
 )
 def test_what_cannot_be_followed_is_one_clear_line(changes, message):

@@ -22,9 +22,9 @@ def round_block(model, name: str, spec: BlockSpec) -> None:
 
 @pytest.fixture
 def mixed_model(toy_model):
-    """Two of four blocks quantized, each in its own way."""
+    """Two of four blocks quantized, each in its own way, one of them in groups."""
     round_block(toy_model, "G0", BlockSpec(Grid(4), Grid(8, per="token"), "kronecker", "learned"))
-    round_block(toy_model, "F1", BlockSpec(Grid(3, symmetric=False), Grid(16, per="token")))
+    round_block(toy_model, "F1", BlockSpec(Grid(3, symmetric=False, group=8), Grid(4, per="token", group=4)))
     return toy_model
 
 
@@ -98,6 +98,7 @@ def test_a_full_precision_model_saved_over_a_quantized_one_leaves_nothing_of_it(
         (lambda d: d | {"blocks": {"F9": {}}}, "describes block F9, which the model does not have"),
         (lambda d: d | {"blocks": {"G0": {}}}, "describes block G0 in a way fgq cannot read"),
         (lambda d: d | {"blocks": {"G0": d["blocks"]["G0"] | {"weight": {"bits": 99}}}}, "99 bits"),
+        (lambda d: d | {"blocks": {"G0": d["blocks"]["G0"] | {"weight": {"bits": 4, "group": 7}}}}, "a group of 7"),
         (lambda d: d | {"blocks": {"G0": d["blocks"]["G0"]}}, "missing"),
         (lambda d: d | {"blocks": {**d["blocks"], "F0": d["blocks"]["G0"]}}, "missing"),
         (lambda d: d | {"calibration": {"seed": 1}}, "states a calibration that fgq cannot read"),

@@ -9,12 +9,12 @@ from fgq.vggt import VGGTConfig
 
 
 @pytest.mark.parametrize("recipe", ["rtn", "quarot"])
-@pytest.mark.parametrize("bits", [4, 3, 16])
-def test_what_is_weighed_is_what_is_saved(toy_model, tmp_path, recipe, bits):
-    fgq.quantize(toy_model, recipe=recipe, weight_bits=bits).save(tmp_path)
+@pytest.mark.parametrize("bits, group", [(4, None), (3, 8), (16, None)])
+def test_what_is_weighed_is_what_is_saved(toy_model, tmp_path, recipe, bits, group):
+    fgq.quantize(toy_model, recipe=recipe, weight_bits=bits, weight_group=group).save(tmp_path)
     stored = load_file(tmp_path / "model.safetensors")
     config = toy_model.config
-    kinds = weigh_blocks(config, find_recipe(recipe, bits), torch.float32)
+    kinds = weigh_blocks(config, find_recipe(recipe, bits, overrides={"weight_group": group}), torch.float32)
     rest = bytes_outside_blocks(config, torch.float32)
     assert rest + sum(kinds.values()) == sum(tensor.nbytes for tensor in stored.values())
     assert kinds["codes"] == sum(tensor.numel() for name, tensor in stored.items() if name.endswith(".codes"))
@@ -33,3 +33,11 @@ def test_packed_codes_take_their_bits():
     parts = table[["codes", "scales", "transforms", "not quantized"]].sum(axis=1)
     assert (parts - table.packed).abs().max() < 0.03
     assert abs(eight["not quantized"].to_numpy() / table["not quantized"].to_numpy() - 0.5).max() < 1e-4
+
+
+def test_groups_of_128_weights_have_a_scale_each():
+    """VGGT-1B: 12 C² weights a block, 48 blocks; in rows alone, one scale for each of 9 C output channels."""
+    whole, grouped = (recipe_sizes(VGGTConfig(), weight_group=group) for group in (None, 128))
+    more = 48 * 4 * (12 * 1024**2 / 128 - 9 * 1024) / 1e6
+    assert (grouped.scales - whole.scales)["rtn w4a4"] == pytest.approx(more, abs=0.02)
+    assert (grouped.codes == whole.codes).all()

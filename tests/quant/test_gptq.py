@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,11 +19,16 @@ def problem(out=5, width=7, samples=40, seed=0):
 
 def one_column_after_the_other(weight, hessian, grid):
     """The definition: after rounding a column, the best move of the free ones, by a fresh inverse each time."""
-    scale, zero = grid.find_scale(*grid.find_range(weight))
-    scale, zero = scale.double(), torch.zeros_like(scale).double() if zero is None else zero.double()
+    size = grid.group or weight.shape[1]
+    whole, scales, zeros = replace(grid, group=None), [], []
+    for start in range(0, weight.shape[1], size):
+        found, zero = whole.find_scale(*whole.find_range(weight[:, start : start + size]))
+        scales.append(found.double())
+        zeros.append(torch.zeros_like(found).double() if zero is None else zero.double())
     damped = hessian.double() + DAMPING * hessian.diagonal().double().mean() * torch.eye(len(hessian))
     left, rounded = weight.double().clone(), weight.double().clone()
     for j in range(weight.shape[1]):
+        scale, zero = scales[j // size], zeros[j // size]
         code = ((left[:, j : j + 1] / scale).round() + zero).clamp(grid.lowest, grid.highest)
         rounded[:, j : j + 1] = (code - zero) * scale
         inverse = torch.linalg.inv(damped[j:, j:])
@@ -30,11 +36,12 @@ def one_column_after_the_other(weight, hessian, grid):
     return rounded
 
 
+@pytest.mark.parametrize("group", [None, 2, 4])
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
-def test_it_is_the_column_by_column_definition(bits, symmetric):
-    weight, hessian = problem()
-    grid = Grid(bits, symmetric)
+def test_it_is_the_column_by_column_definition(bits, symmetric, group):
+    weight, hessian = problem(width=7 if group is None else 8)
+    grid = Grid(bits, symmetric, group=group)
     codes, scale, zero = round_by_hessian(weight, hessian, grid)
     assert codes.dtype == torch.int8
     expected = one_column_after_the_other(weight, hessian, grid)

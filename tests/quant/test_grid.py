@@ -79,3 +79,38 @@ def test_other_bits_are_an_error_that_says_which_exist(bits):
 def test_an_unknown_granularity_is_an_error():
     with pytest.raises(FgqError, match="per 'channel' or per 'token'"):
         Grid(4, per="group")
+
+
+@pytest.mark.parametrize("per", ["channel", "token"])
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("group", [1, 5, 8, 40])
+def test_each_group_is_rounded_as_a_row_of_its_own(group, bits, symmetric, per):
+    x, whole, grid = values(), Grid(bits, symmetric, per), Grid(bits, symmetric, per, group)
+    x[2, 7:20] = 0  # a group of zeros, too
+    parts = [x[:, start : start + group].contiguous() for start in range(0, 40, group)]
+    assert torch.equal(grid.fake_quantize(x), torch.cat([whole.fake_quantize(part) for part in parts], dim=1))
+    codes, scale, zero = grid.encode(x)
+    of_parts = [whole.encode(part) for part in parts]
+    assert torch.equal(codes, torch.cat([part[0] for part in of_parts], dim=1))
+    assert torch.equal(scale, torch.cat([part[1] for part in of_parts], dim=1)) and scale.shape == (5, 40 // group)
+    assert symmetric == (zero is None)
+    if zero is not None:
+        assert torch.equal(zero, torch.cat([part[2] for part in of_parts], dim=1)) and zero.dtype == torch.int8
+    assert torch.allclose(decode(codes, scale, zero), grid.fake_quantize(x), atol=1e-12)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_small_groups_keep_an_outlier_to_themselves(symmetric):
+    x = values()
+    x[:, 3] = 100
+    errors = [(Grid(4, symmetric, group=group).fake_quantize(x) - x)[:, 8:].square().mean() for group in (None, 8)]
+    assert errors[1] < 0.05 * errors[0]
+
+
+def test_a_group_that_does_not_fit_is_an_error():
+    with pytest.raises(FgqError, match="a group of 7 does not divide 40 channels"):
+        Grid(4, group=7).fake_quantize(values())
+    for group in (0, -4):
+        with pytest.raises(FgqError, match="choose a whole number above 0"):
+            Grid(4, group=group)

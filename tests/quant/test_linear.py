@@ -31,6 +31,32 @@ def test_codes_give_the_product_of_the_rounded_matrices(weight_bits, activation_
     assert torch.allclose(layer(x), torch.cat(parts, dim=-1), atol=1e-5)
 
 
+@pytest.mark.parametrize("clips", [1, 3])
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("weight_group, activation_group", [(4, None), (None, 8), (8, 2)])
+def test_groups_give_the_product_of_matrices_rounded_group_by_group(weight_group, activation_group, symmetric, clips):
+    weight, bias, x = random(12, 16, seed=0), random(12, seed=1), random(2, 5, 16, seed=2)
+    factors = torch.rand(clips, 2, generator=torch.Generator().manual_seed(3)) / 2 + 0.5
+    grids = Grid(3, symmetric, group=weight_group), Grid(4, symmetric, "token", activation_group)
+    layer = QuantizedLinear(16, 12, *grids, clips)
+    layer.store(weight, bias, FixedClip(factors))
+    assert layer.scale.shape == (12, 16 // (weight_group or 16))
+
+    def by_group(values, size, bits, per, shrink=(1.0, 1.0)):
+        grid, parts = Grid(bits, symmetric, per), []
+        for part in values.split(size or 16, dim=-1):
+            low, high = grid.find_range(part)
+            parts.append(grid.fake_quantize(part, low * shrink[0], high * shrink[1]))
+        return torch.cat(parts, dim=-1)
+
+    rounded = by_group(weight, weight_group, 3, "channel")
+    parts = [
+        functional.linear(by_group(x, activation_group, 4, "token", shrink), rows, shift)
+        for shrink, rows, shift in zip(factors.tolist(), rounded.chunk(clips), bias.chunk(clips), strict=True)
+    ]
+    assert torch.allclose(layer(x), torch.cat(parts, dim=-1), atol=1e-5)
+
+
 def test_only_integers_and_scales_are_stored():
     layer = QuantizedLinear(16, 12, Grid(4), Grid(4, per="token"), clips=3)
     layer.store(random(12, 16, seed=0), torch.zeros(12), FixedClip.whole(3))

@@ -59,3 +59,19 @@ def test_clamping_sends_gradients_where_torch_does():
     theirs = torch.autograd.grad(torch.clamp(x, *bounds), (x, *bounds), outward)
     for a, b in zip(ours, theirs, strict=True):
         assert torch.allclose(a, b, atol=1e-12)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_gradients_through_groups_are_those_of_each_group_alone(symmetric):
+    x, factors = values(6, 20), torch.tensor([0.6, 0.8, 0.9], dtype=torch.float64).requires_grad_()
+    outward, gradients = values(3, 6, 20, seed=1).detach(), []
+    grouped, whole = Grid(3, symmetric, "token", group=5), Grid(3, symmetric, "token")
+
+    def clipped(grid, part):
+        low, high = (side * factors.view(3, *(1 for _ in side.shape)) for side in grid.find_range(part))
+        return grid.fake_quantize(part, low, high)
+
+    for y in (clipped(grouped, x), torch.cat([clipped(whole, part) for part in x.split(5, dim=1)], dim=-1)):
+        gradients.append(torch.autograd.grad(y, (x, factors), outward))
+    for ours, theirs in zip(*gradients, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-12)
