@@ -1,5 +1,6 @@
 """Transforms by a Kronecker product of two small matrices, never built in full (FlatQuant, arXiv:2410.09426)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
 
@@ -7,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fgq.affine.matrix import LearnableMatrix, MatrixPair
+from fgq.affine.matrix import LearnableMatrix, MatrixPair, pairs_of
 
 
 def balanced_factors(width: int) -> tuple[int, int]:
@@ -28,7 +29,8 @@ class MultiplyKronecker(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        x, left, right, rows = ctx.saved_tensors
+        saved = ctx.saved_tensors  # under autocast the gradient may be in half precision where they are not
+        x, left, right, rows = (None if value is None else value.to(gradient.dtype) for value in saved)
         of_x = of_left = of_right = None
         if ctx.needs_input_grad[1]:
             of_left = torch.bmm(rows, gradient.transpose(1, 2)).sum(0)
@@ -38,7 +40,8 @@ class MultiplyKronecker(torch.autograd.Function):
                 flat = of_x.view(-1, len(right))
                 of_right = x.reshape(-1, len(right)).T @ flat if ctx.needs_input_grad[2] else None
                 of_x = (flat @ right.T).view(x.shape) if ctx.needs_input_grad[0] else None
-        return of_x, of_left, of_right
+        found = zip((of_x, of_left, of_right), saved[:3], strict=True)
+        return tuple(None if gradient is None else gradient.to(value.dtype) for gradient, value in found)
 
 
 def apply_left(x: Float[Tensor, "*rows width"], left: Float[Tensor, "l l"]) -> Float[Tensor, "*rows width"]:
@@ -115,7 +118,7 @@ class LearnableKronecker(nn.Module):
         self.diagonal = None if diagonal is None else nn.Parameter(diagonal.clone())
 
     def matrices(self) -> Kronecker:
-        return Kronecker(self.left.pair(), self.right.pair(), self.diagonal)
+        return all_matrices({"": self})[""]
 
     @torch.no_grad()
     def become_identity(self) -> None:
@@ -123,3 +126,11 @@ class LearnableKronecker(nn.Module):
         self.right.become_identity()
         if self.diagonal is not None:
             self.diagonal.fill_(1)
+
+
+def all_matrices(transforms: Mapping[str, GivenKronecker | LearnableKronecker]) -> dict[str, Kronecker]:
+    """Every transform's matrices; those that learn are computed together."""
+    learnable = {name: each for name, each in transforms.items() if isinstance(each, LearnableKronecker)}
+    pairs = iter(pairs_of([side for each in learnable.values() for side in (each.left, each.right)]))
+    found = {name: Kronecker(next(pairs), next(pairs), each.diagonal) for name, each in learnable.items()}
+    return {name: found[name] if name in found else each.matrices() for name, each in transforms.items()}
