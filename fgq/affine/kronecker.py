@@ -1,5 +1,6 @@
 """Transforms by a Kronecker product of two small matrices, never built in full (FlatQuant, arXiv:2410.09426)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
 
@@ -8,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fgq.affine.diagonal import SMALLEST
-from fgq.affine.matrix import LearnableMatrix, MatrixPair, limit_magnitude, spread
+from fgq.affine.matrix import LearnableMatrix, MatrixPair, limit_magnitude, pairs_of, spread
 
 
 def balanced_factors(width: int) -> tuple[int, int]:
@@ -134,7 +135,7 @@ class LearnableKronecker(nn.Module):
         self.diagonal = None if diagonal is None else nn.Parameter(diagonal.clone())
 
     def matrices(self) -> Kronecker:
-        return Kronecker(self.left.pair(), self.right.pair(), self.diagonal)
+        return all_matrices({"": self})[""]
 
     def condition(self) -> float:
         """Condition number of P₁ ⊗ P₂, the product of theirs; the diagonal has its own (`diagonal_ratio`)."""
@@ -160,3 +161,11 @@ def diagonal_ratio(transform: GivenKronecker | LearnableKronecker) -> float:
     """Largest over smallest magnitude of the diagonals before and behind the matrices, 1 where there are none."""
     behind = transform.smoothing if isinstance(transform, GivenKronecker) else None
     return max(1.0 if values is None else spread(values) for values in (transform.diagonal, behind))
+
+
+def all_matrices(transforms: Mapping[str, GivenKronecker | LearnableKronecker]) -> dict[str, Kronecker]:
+    """Every transform's matrices; those that learn are computed together."""
+    learnable = {name: each for name, each in transforms.items() if isinstance(each, LearnableKronecker)}
+    pairs = iter(pairs_of([side for each in learnable.values() for side in (each.left, each.right)]))
+    found = {name: Kronecker(next(pairs), next(pairs), each.diagonal) for name, each in learnable.items()}
+    return {name: found[name] if name in found else each.matrices() for name, each in transforms.items()}

@@ -13,14 +13,13 @@ def compare(test, x: Tensor, y: Tensor) -> Tensor:
     return test(x, y, out=torch.empty_like(x))
 
 
-def add_at_extremes(of_x: Tensor, x: Tensor, low: Tensor, high: Tensor, of_low: Tensor, of_high: Tensor) -> None:
-    """Adds, in place, the gradients of the bounds where `x` equals them along the last axis; ties share evenly.
+def add_at_bound(of_x: Tensor, x: Tensor, bound: Tensor, of_bound: Tensor) -> None:
+    """Adds, in place, the gradient of a bound where `x` equals it along the last axis; ties share evenly.
 
     A bound that no value equals, such as a 0 that was put into the range, has nowhere to send its gradient.
     """
-    for bound, of_bound in ((low, of_low), (high, of_high)):
-        at_bound = compare(torch.eq, x, bound)
-        of_x.addcmul_(at_bound, of_bound / at_bound.sum(-1, keepdim=True).clamp_(min=1))
+    at_bound = compare(torch.eq, x, bound)
+    of_x.addcmul_(at_bound, of_bound / at_bound.sum(-1, keepdim=True).clamp_(min=1))
 
 
 class Extremes(torch.autograd.Function):
@@ -36,7 +35,8 @@ class Extremes(torch.autograd.Function):
     def backward(ctx, of_low: Tensor, of_high: Tensor):
         x, low, high = ctx.saved_tensors
         of_x = torch.zeros_like(x)
-        add_at_extremes(of_x, x, low, high, of_low, of_high)
+        add_at_bound(of_x, x, low, of_low)
+        add_at_bound(of_x, x, high, of_high)
         return of_x
 
 
@@ -58,7 +58,8 @@ class ClipRows(torch.autograd.Function):
         of_x = of_factors = None
         if ctx.needs_input_grad[0]:
             of_x = gradient - to_low.add_(to_high)
-            add_at_extremes(of_x, x, low, high, of_low * factors[:, :1], of_high * factors[:, 1:])
+            add_at_bound(of_x, x, low, of_low * factors[:, :1])
+            add_at_bound(of_x, x, high, of_high * factors[:, 1:])
         if ctx.needs_input_grad[1]:
             of_factors = torch.cat([of_low * low, of_high * high], dim=1)
         return of_x, of_factors

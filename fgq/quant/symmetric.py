@@ -7,7 +7,7 @@ computing, and it keeps their results. This node computes the same values, in th
 import torch
 from torch import Tensor
 
-from fgq.quant.rounding import add_at_extremes, compare
+from fgq.quant.rounding import add_at_bound
 
 LOW, HIGH = 0, 1
 
@@ -34,19 +34,18 @@ class RoundSymmetrically(torch.autograd.Function):
         scale = extent.clamp(min=smallest) / highest
         if smallest == 0:
             scale = torch.where(extent == 0, 1.0, scale)
-        ratio = x / scale
-        kept = ratio.round()
+        # In place where that is safe: tensors of this size fall out of a core's cache, and fresh memory costs most.
+        slope = x / scale  # so far the ratio
+        kept = slope.round()
         learns = any(ctx.needs_input_grad)
         inside = None
-        if factors is None:  # then no magnitude is larger than the extent
-            slope = kept - ratio if learns else None
-        else:
-            rounded = kept
-            kept = rounded.clamp(-highest - 1, highest)
+        if factors is not None:  # otherwise no magnitude is larger than the extent
+            inside, kept = kept, kept.clamp(-highest - 1, highest)
             if learns:
-                inside = compare(torch.eq, rounded, kept)
-                slope = torch.addcmul(kept, ratio, inside, value=-1)
+                torch.eq(inside, kept, out=inside)
+                slope.mul_(inside)
         if learns:
+            torch.sub(kept, slope, out=slope)
             ctx.save_for_backward(x, table, low, high, below, above, slope, inside)
             ctx.factors_shape, ctx.highest, ctx.smallest = None if factors is None else factors.shape, highest, smallest
         return kept.mul_(scale).to(x.dtype)
@@ -57,17 +56,24 @@ class RoundSymmetrically(torch.autograd.Function):
         extent = torch.maximum(below, above)
         learns = extent > 0 if ctx.smallest == 0 else extent >= ctx.smallest
         of_extent = (slope.mul(gradient).sum(-1, keepdim=True) / ctx.highest).mul_(learns)
-        of_below = (compare(torch.gt, below, above) + compare(torch.eq, below, above).div_(2)).mul_(of_extent)
-        of_above = of_extent - of_below
+        at_low = below > above  # where both ends reach as far, the gradient goes to the upper one
+        of_below, of_above = of_extent * at_low, of_extent * ~at_low
         of_x = of_factors = None
         if ctx.needs_input_grad[1]:
             ends = torch.stack([(of_below * low).flatten(1).sum(1).neg_(), (of_above * high).flatten(1).sum(1)], 1)
             of_factors = ends.view(ctx.factors_shape)
         if ctx.needs_input_grad[0]:
+            of_low, of_high = -of_below, of_above
             if table is None:
-                of_x, of_low, of_high = gradient.clone(), -of_below, of_above
+                of_x = gradient.clone()
             else:
-                of_x = (gradient * inside).sum(0)
-                of_low, of_high = (of_below * table[:, LOW]).sum(0).neg_(), (of_above * table[:, HIGH]).sum(0)
-            add_at_extremes(of_x, x, low, high, of_low, of_high)
+                of_x = gradient * inside
+                of_x = of_x.squeeze(0) if len(table) == 1 else of_x.sum(0)
+                of_low, of_high = (of_low * table[:, LOW]).sum(0), (of_high * table[:, HIGH]).sum(0)
+            if at_low.shape == low.shape or len(at_low) == 1:
+                side = at_low.view(low.shape)
+                add_at_bound(of_x, x, torch.where(side, low, high), of_low + of_high)
+            else:
+                add_at_bound(of_x, x, low, of_low)
+                add_at_bound(of_x, x, high, of_high)
         return of_x, of_factors, None, None

@@ -19,10 +19,15 @@ Tokens = Float[Tensor, "batch tokens channels"]
 START = 4.0  # of the clipping logits
 
 
-def cayley(free: Float[Tensor, "size size"]) -> Float[Tensor, "size size"]:
-    skew = free.tril(-1) - free.tril(-1).T
-    identity = torch.eye(len(free))
-    return torch.linalg.solve(identity - skew / 2, identity + skew / 2)
+class Rotation(nn.Module):
+    """An orthogonal matrix by torch's own Cayley map, which solves a linear system whenever `weight` is read."""
+
+    def __init__(self, free: Tensor):
+        super().__init__()
+        self.weight = nn.Parameter(free.clone())
+        nn.utils.parametrizations.orthogonal(self, orthogonal_map="cayley", use_trivialization=False)
+        with torch.no_grad():
+            self.parametrizations.weight.original.copy_(free)  # which registering has made orthogonal
 
 
 class Matrix(nn.Module):
@@ -30,14 +35,14 @@ class Matrix(nn.Module):
 
     def __init__(self, u: Tensor, v: Tensor):
         super().__init__()
-        self.u, self.v = nn.Parameter(u.clone()), nn.Parameter(v.clone())
+        self.u, self.v = Rotation(u), Rotation(v)
         self.stretch = nn.Parameter(torch.ones(len(u)))
 
     def matrix(self) -> Float[Tensor, "size size"]:
-        return cayley(self.u) @ torch.diag(self.stretch) @ cayley(self.v).T
+        return self.u.weight @ torch.diag(self.stretch) @ self.v.weight.T
 
     def inverse_transpose(self) -> Float[Tensor, "size size"]:
-        return cayley(self.u) @ torch.diag(1 / self.stretch) @ cayley(self.v).T
+        return self.u.weight @ torch.diag(1 / self.stretch) @ self.v.weight.T
 
 
 def times_kronecker(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -100,9 +105,9 @@ class Linear(nn.Module):
         """`inverse` transforms the weight; `output` mixes what the layer puts out within each head."""
         weight, bias = self.clipped(inverse(self.weight)), self.bias
         if output is not None:
-            per_head = weight.unflatten(0, (-1, len(output.u)))
+            per_head = weight.unflatten(0, (-1, len(output.stretch)))
             weight = (output.matrix().T @ per_head).flatten(0, 1)
-            bias = (bias.unflatten(0, (-1, len(output.u))) @ output.matrix()).flatten()
+            bias = (bias.unflatten(0, (-1, len(output.stretch))) @ output.matrix()).flatten()
         return functional.linear(self.rounded_input(x), self.rounded_weight(weight), bias)
 
 
