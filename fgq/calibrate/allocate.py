@@ -65,7 +65,7 @@ def output_error(
     block: nn.Module, kind: str, inputs: Clips, targets: Clips, layouts: TokenLayouts, clips_per_step: int
 ) -> Float[Tensor, "kinds channels"]:
     """E[Δ²] of the block's output over all clips, by kind of token, float64."""
-    special = layouts.model.config.num_special_tokens
+    special = layouts.config.num_special_tokens
     total = torch.zeros(3, inputs.shape[-1], dtype=torch.float64)
     for batch in batches(len(inputs), clips_per_step):
         output = run_clips(block, kind, layouts.bring(inputs[batch]).float(), layouts)

@@ -1,38 +1,31 @@
 """`quantize`: the published calibration loop over all blocks (FGQ, arXiv:2605.15828; FlatQuant, arXiv:2410.09426)."""
 
-import copy
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from fgq.affine.learnable_block import LearnableBlock
 from fgq.affine.quantized_block import empty_quantized_block
 from fgq.affine.sites import SITES, linear_of
 from fgq.calibrate.allocate import allocate_bits
-from fgq.calibrate.block_loop import BlockProblem, block_generator, calibrate_block
+from fgq.calibrate.block_loop import block_generator
 from fgq.calibrate.clip_choice import clips_of
-from fgq.calibrate.log import BlockLog, Quantization
+from fgq.calibrate.log import BlockLog
+from fgq.calibrate.model_loop import ModelLoop, Result
 from fgq.calibrate.objective import Weights, find_weights
 from fgq.calibrate.recipe import Recipe, RecipeError, find_recipe
+from fgq.calibrate.resume import FinishedBlocks, describe_calibration
 from fgq.calibrate.token_store import TOKEN_BUDGET, TokenStore, fits
-from fgq.calibrate.tokens import (
-    TokenLayouts,
-    batches,
-    check_scenes,
-    embed_clips,
-    run_fixed,
-    run_full_precision,
-    tokens_shape,
-)
+from fgq.calibrate.tokens import Clips, TokenLayouts, check_scenes, embed_clips, tokens_shape
 from fgq.data.scene import Scene
 from fgq.fisher import FisherTable
 from fgq.vggt.attention import Block
@@ -52,6 +45,8 @@ def quantize(
     cache_dir: str | Path | None = None,
     device: torch.device | str | None = None,
     in_place: bool = False,
+    executor: Executor | None = None,
+    resume_dir: str | Path | None = None,
     **overrides: Any,
 ) -> VGGT:
     """A new model whose aggregator blocks are fixed quantized blocks; `model` is left as it was.
@@ -68,6 +63,13 @@ def quantize(
     block. Block l draws from (seed, l) alone.
     Between the blocks the clips' tokens are kept in memory as long as they take at most `token_budget` bytes, and
     otherwise in bfloat16 in files under `cache_dir` (the system's folder for temporary files unless told).
+
+    `executor` spreads the blocks over processes or machines; as many blocks are under way as `token_budget` holds
+    tokens for, and at least two. With as many threads in a worker as here, the result is the same, bit for bit.
+    With a `resume_dir` each finished block is kept there, and after a stop of any kind the same call goes on from them
+    and ends in the same bits; a folder of another recipe, model, seed, Fisher or other scenes is an error and stays as
+    it is. It may be removed once the result is saved.
+
     Raises RecipeError, with one line that says what to change, and FgqError for a Fisher table of another model.
     """
     recipe = find_recipe(recipe, weight_bits, activation_bits, overrides)
@@ -76,6 +78,8 @@ def quantize(
             raise RecipeError(f"block {name} is a {type(block).__name__}: quantize the full-precision model instead")
         for site in SITES:
             recipe.check_groups(f"{site.linear} in block {name}", linear_of(block, site).in_features)
+    if executor is not None and recipe.block_inputs == "quantized":
+        raise RecipeError("with block_inputs='quantized' each block waits for the one before: leave executor away")
     weights = find_weights(recipe, fisher, model)
     device = torch.device(device or model.device)
     result = Result(model, in_place)
@@ -87,68 +91,25 @@ def quantize(
     with moved(model.aggregator, device) if recipe.clip_choice != "all" else nullcontext():
         scenes = clips_of(model, scenes, recipe, seed)
     check_scenes(scenes, recipe)
-    layouts = TokenLayouts(model, scenes[0].images, device)
-    recipe, store = place_tokens(recipe, tokens_shape(model, scenes), token_budget, cache_dir)
-    with moved(model.aggregator, device, but=("frame_blocks", "global_blocks")):
-        inputs = embed_clips(model, scenes, recipe, device, store)
+    shape = tokens_shape(model, scenes)
+    layouts = TokenLayouts(model.config, scenes[0].images, device)
+    recipe, store = place_tokens(recipe, shape, token_budget, cache_dir)
+
+    def embed() -> Clips:
+        with moved(model.aggregator, device, but=("frame_blocks", "global_blocks")):
+            return embed_clips(model, scenes, recipe, device, store)
+
+    inputs = None
     if recipe.deals_bits:
+        inputs = embed()
         recipe = allocate_bits(model, inputs, layouts, recipe, fisher, seed, store)
-    seen = inputs  # `inputs` are the full-precision model's, `seen` what the block reads while it is calibrated
-    steps = recipe.epochs * len(list(batches(len(scenes), recipe.clips_per_step))) if recipe.learns else 0
-    with tqdm(total=model.config.num_blocks * max(steps, 1), unit="step", disable=not progress) as bar:
-        for index, (name, resting) in enumerate(model.aggregator.blocks()):
-            block = copy.deepcopy(resting).to(device) if resting_elsewhere(resting, device) else resting
-            targets, input_max = run_full_precision(block, name[0], inputs, layouts, recipe, store)
-            if not all(torch.isfinite(clip).all() for clip in targets):
-                raise RecipeError(
-                    f"the full-precision output of block {name} holds NaN or infinity: check the model's weights and "
-                    "the calibration images"
-                )
-
-            def report(epoch: int, loss: float, name: str = name) -> None:
-                bar.set_description(f"{name} epoch {epoch}/{recipe.epochs} loss {loss:.2e}", refresh=False)
-                bar.update()
-
-            problem = BlockProblem(name[0], seen, targets, weights[index], layouts)
-            generator = block_generator(seed, index)
-            own = recipe.of_block(index)
-            quantized, log = calibrate_block(name, block, problem, input_max, own, generator, report)
-            if log.warning:
-                warnings.warn(log.warning, stacklevel=2)
-            bar.n = (index + 1) * max(steps, 1)
-            bar.set_description(f"{name} loss {log.final_loss:.2e}")
-            inputs = seen = targets  # as published, no block sees the rounding of another
-            if recipe.block_inputs == "quantized":
-                seen = run_fixed(quantized, name[0], problem.inputs, layouts, recipe, store)
-            result.take(quantized, log)
+    plan = describe_calibration(model, scenes, recipe, weights, seed) if resume_dir is not None else {}
+    loop = ModelLoop(result, FinishedBlocks(resume_dir, plan), recipe, weights, seed, layouts, store, progress)
+    if loop.missing and inputs is None:
+        inputs = embed()
+    waiting = 2 * prod(shape) * getattr(torch, recipe.token_dtype).itemsize  # bytes of a block's inputs and targets
+    loop.run(inputs, executor, at_once=max(2, token_budget // waiting))
     return result.finish(recipe, seed)
-
-
-class Result:
-    """The quantized model as it comes into being: block by block in the model itself, or at the end as a copy of it."""
-
-    def __init__(self, model: VGGT, in_place: bool):
-        self.model, self.in_place, self.fixed, self.logs = model, in_place, [], []
-
-    def take(self, block: nn.Module, log: BlockLog) -> None:
-        block = block.to(self.model.device, self.model.dtype)
-        if self.in_place:
-            self.model.aggregator.replace_block(log.name, block)
-        else:
-            self.fixed.append(block)
-        self.logs.append(log)
-
-    def finish(self, recipe: Recipe, seed: int) -> VGGT:
-        small = self.model
-        if not self.in_place:  # the full-precision blocks are not copied first
-            pairs = zip(self.model.aggregator.blocks(), self.fixed, strict=True)
-            small = copy.deepcopy(self.model, memo={id(old): new for (_, old), new in pairs})
-        small.quantization = Quantization(recipe, seed, tuple(self.logs))
-        return small.eval()
-
-
-def resting_elsewhere(block: nn.Module, device: torch.device) -> bool:
-    return next(block.parameters()).device != device
 
 
 @contextmanager

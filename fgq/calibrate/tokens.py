@@ -13,6 +13,7 @@ from fgq.calibrate.token_store import TokenStore
 from fgq.data.scene import Scene
 from fgq.vggt.aggregator import FrameLayout
 from fgq.vggt.attention import Block
+from fgq.vggt.config import VGGTConfig
 from fgq.vggt.model import VGGT
 
 IN_MEMORY = TokenStore()
@@ -36,16 +37,23 @@ def check_scenes(scenes: Sequence[Scene], recipe: Recipe) -> None:
 
 
 class TokenLayouts:
-    """The layout of a batch of clips, made once for every batch size that occurs."""
+    """The layout of a batch of clips, made once for every batch size that occurs.
 
-    def __init__(self, model: VGGT, images: Float[Tensor, "frames 3 height width"], device=None):
-        self.model, self.images, self.made = model, images[None], {}
-        self.device = torch.device(device or model.device)
+    Holds sizes alone, neither the model nor images, so that it can be sent to a worker.
+    """
+
+    def __init__(self, config: VGGTConfig, images: Float[Tensor, "frames 3 height width"], device: torch.device | str):
+        frames, _, height, width = images.shape
+        self.config, self.device = config, torch.device(device)
+        self.sizes = (frames, height // config.patch_size, width // config.patch_size)
+        self.made: dict[int, FrameLayout] = {}
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"made": {}}
 
     def of(self, clips: int) -> FrameLayout:
         if clips not in self.made:
-            images = self.images.to(self.device).expand(clips, -1, -1, -1, -1)
-            self.made[clips] = self.model.aggregator.layout(images)
+            self.made[clips] = FrameLayout(clips, *self.sizes, self.config, self.device)
         return self.made[clips]
 
     def bring(self, tokens: Clips) -> Clips:
@@ -99,7 +107,8 @@ def run_fixed(
     """A quantized block's output for all clips, in the inputs' dtype."""
     outputs = store.empty(inputs.shape, inputs.dtype)
     for batch in batches(len(inputs), recipe.clips_per_step):
-        outputs[batch] = run_clips(block, kind, layouts.bring(inputs[batch]).float(), layouts).to(outputs)
+        clips = layouts.bring(inputs[batch]).to(block.norm1.weight.dtype)
+        outputs[batch] = run_clips(block, kind, clips, layouts).to(outputs)
     return outputs
 
 

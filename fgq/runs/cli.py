@@ -1,5 +1,6 @@
 """The command line: the same verbs as in Python, one line and exit status 2 for bad input."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -144,8 +145,12 @@ def quantize(
         int | None, typer.Option(help="bytes of memory for the clips' tokens; more goes to files", min=0)
     ] = None,
     cache_dir: Annotated[Path | None, typer.Option(help="folder of these files")] = None,
+    workers: Annotated[int, typer.Option(help="processes that share the blocks and this machine's cores", min=1)] = 1,
 ) -> None:
-    """Quantize a model, calibrating it (on 64 clips of 4 frames, unless told) if the recipe learns, and save it."""
+    """Quantize a model, calibrating it (on 64 clips of 4 frames, unless told) if the recipe learns, and save it.
+
+    Finished blocks are kept in OUT.unfinished until OUT is written: after a stop, the same command goes on from them.
+    """
     import fgq
     from fgq.calibrate import find_recipe
     from fgq.fisher import FisherTable
@@ -156,13 +161,32 @@ def quantize(
     full = fgq.load_model(model, dtype=place["dtype"])  # blocks go to the device one by one
     usual = {"split": "calibration", "count": 64, "frames": 4, "seed": seed}
     scenes = scenes_of(dataset, full, usual, {"count": count, "frames": frames, "size": size, "root": root})
+    unfinished = out.with_name(f"{out.name}.unfinished")
     table = None
     if plan.weighting == "fisher" or plan.deals_bits:
-        table = FisherTable.load(fisher) if fisher else fgq.estimate_fisher(full, scenes, seed=seed)
-    options = {"cache_dir": cache_dir, "device": place["device"]}
+        known = unfinished / "fisher"
+        table = FisherTable.load(fisher) if fisher else fgq.estimate_fisher(full, scenes, seed=seed, cache_dir=known)
+    options = {"cache_dir": cache_dir, "device": place["device"], "resume_dir": unfinished}
     options |= {} if token_budget is None else {"token_budget": token_budget}
-    fgq.quantize(full, scenes, recipe=plan, fisher=table, seed=seed, in_place=True, **options).save(out)
+    with process_pool(workers) as executor:
+        options["executor"] = executor
+        fgq.quantize(full, scenes, recipe=plan, fisher=table, seed=seed, in_place=True, **options).save(out)
+    shutil.rmtree(unfinished, ignore_errors=True)
     typer.echo(f"quantized model: {out}")
+
+
+def process_pool(workers: int):
+    """A pool of fresh processes with an equal share of this one's threads, or None in a context for one worker."""
+    import contextlib
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    import torch
+
+    if workers == 1:
+        return contextlib.nullcontext()
+    share = (max(1, torch.get_num_threads() // workers),)
+    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=share)
 
 
 @app.command()

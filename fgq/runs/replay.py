@@ -17,9 +17,11 @@ FOLDER = "replay"
 class Replay:
     parameters: dict  # for every chapter that has a parameter of that name
     compare: tuple[str, ...]  # columns of the table that must agree within the tolerance; texts must be equal
-    # Relative. Other machines round sums differently, which tips codes, and learning enlarges that.
-    tolerance: float
+    tolerance: float  # relative; other machines round sums differently, which tips codes
     rows: dict[str, tuple] = field(default_factory=dict)  # by column, the values of the rows to compare; all if empty
+    # Of rows whose numbers were learnt, by column: there a tipped code acts like another seed.
+    learned: dict[str, tuple] = field(default_factory=dict)
+    learned_tolerance: float | None = None
 
 
 def short_run(run):
@@ -40,7 +42,8 @@ def differences(then: pd.DataFrame, now: pd.DataFrame, replay: Replay) -> list[s
     Rows that the replay does not choose may be other ones: a metric that is new since then changes no stored number.
     """
     texts = [name for name in then.columns if then[name].map(lambda value: isinstance(value, str)).any()]
-    missing = [name for name in (*texts, *replay.compare, *replay.rows) if name not in then or name not in now]
+    wanted = (*texts, *replay.compare, *replay.rows, *replay.learned)
+    missing = [name for name in wanted if name not in then or name not in now]
     if missing:
         return [f"column {missing[0]} is missing"]
     then, now = chosen(then, replay), chosen(now, replay)
@@ -50,8 +53,9 @@ def differences(then: pd.DataFrame, now: pd.DataFrame, replay: Replay) -> list[s
     for name in texts:
         if not then[name].fillna("").equals(now[name].fillna("")):
             told.append(f"column {name} differs")
+    allowed = tolerances(then, replay)
     for name in replay.compare:
-        near = np.isclose(now[name], then[name], rtol=replay.tolerance, atol=0, equal_nan=True)
+        near = np.isclose(now[name], then[name], rtol=allowed, atol=0, equal_nan=True)
         if not near.all():
             row = int(np.flatnonzero(~near)[0])
             label = " ".join(str(then[text].iloc[row]) for text in texts)
@@ -61,5 +65,17 @@ def differences(then: pd.DataFrame, now: pd.DataFrame, replay: Replay) -> list[s
 
 def chosen(table: pd.DataFrame, replay: Replay) -> pd.DataFrame:
     """The rows that are compared, numbered anew."""
-    masks = [table[name].isin(values) for name, values in replay.rows.items()]
-    return table[np.logical_and.reduce([np.ones(len(table), bool), *masks])].reset_index(drop=True)
+    return table[fitting(table, replay.rows)].reset_index(drop=True)
+
+
+def fitting(table: pd.DataFrame, wanted: dict[str, tuple]) -> np.ndarray:
+    """Which rows have one of the wanted values in every column named."""
+    masks = [table[name].isin(values) for name, values in wanted.items()]
+    return np.logical_and.reduce([np.ones(len(table), bool), *masks])
+
+
+def tolerances(table: pd.DataFrame, replay: Replay) -> np.ndarray:
+    """What each row may differ by."""
+    if not replay.learned:
+        return np.full(len(table), replay.tolerance)
+    return np.where(fitting(table, replay.learned), replay.learned_tolerance, replay.tolerance)

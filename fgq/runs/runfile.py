@@ -13,7 +13,8 @@ from fgq.runs.replay import Replay
 
 KINDS = {"name": str, "description": str, "expected": dict, "defaults": dict, "chapters": list, "publish": list}
 KINDS |= {"replay": dict}
-REPLAY_KINDS = {"parameters": dict, "compare": list, "tolerance": float, "rows": dict}
+REPLAY_KINDS = {"parameters": dict, "compare": list, "tolerance": float}
+REPLAY_OPTIONS = {"rows": dict, "learned": dict, "learned_tolerance": float}
 CHAPTER_KINDS = {"chapter": str, "parameters": dict, "needs": list, "reads": list}
 
 
@@ -82,15 +83,20 @@ def read_run_file(path: str | Path) -> RunFile:
 
 
 def read_replay(path: Path, content: dict, steps: list[Step]) -> Replay:
-    check_fields(content, REPLAY_KINDS, set(REPLAY_KINDS) - {"rows"}, f"{path}: replay")
+    check_fields(content, REPLAY_KINDS | REPLAY_OPTIONS, set(REPLAY_KINDS), f"{path}: replay")
+    if ("learned" in content) != ("learned_tolerance" in content):
+        raise FgqError(f"{path}: replay: learned and learned_tolerance go together")
     for step in steps:
         mine = {name: value for name, value in content["parameters"].items() if name in step.chapter.defaults}
         check_parameters(step.chapter, mine, f"{path}: replay")
     unused = [name for name in content["parameters"] if not any(name in step.chapter.defaults for step in steps)]
     if unused:
         raise FgqError(f"{path}: replay: {unused[0]!r} is a parameter of none of the chapters")
-    rows = {column: tuple(values) for column, values in content.get("rows", {}).items()}
-    return Replay(content["parameters"], tuple(content["compare"]), content["tolerance"], rows)
+    rows, learned = (
+        {column: tuple(values) for column, values in content.get(choice, {}).items()} for choice in ("rows", "learned")
+    )
+    tolerances = content["tolerance"], content.get("learned_tolerance")
+    return Replay(content["parameters"], tuple(content["compare"]), tolerances[0], rows, learned, tolerances[1])
 
 
 def read_step(path: Path, entry: object, defaults: dict, earlier: tuple[str, ...]) -> Step:

@@ -257,8 +257,9 @@ def test_after_one_bad_step_learning_goes_on_from_the_best_epoch_at_a_lower_rate
         return sound(self, block, batch) * (float("nan") if len(calls) == 40 else 1)  # the last step of epoch 20
 
     monkeypatch.setattr(BlockProblem, "loss", loss)
-    with pytest.warns(UserWarning, match="block F0: the loss diverged, so the learning rate was lowered to 0.0005"):
-        log = quantize(model, make_scenes(), "flatquant", **(QUICK | dict(epochs=20))).quantization.blocks
+    with pytest.warns(UserWarning, match="block F0: the loss diverged, so the learning rate was lowered to 0.005"):
+        changes = QUICK | dict(epochs=20, learning_rate=0.05)
+        log = quantize(model, make_scenes(), "flatquant", **changes).quantization.blocks
     assert log[0].final_loss < log[0].initial_loss and log[0].kept_epoch >= 1
     assert all(block.warning is None for block in log[1:])
     assert len(calls) == 40 + 4 * 40

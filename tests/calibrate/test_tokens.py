@@ -19,7 +19,7 @@ def test_streamed_blocks_give_the_models_own_outputs(toy_model):
         expected = toy_model.aggregator(images)
     tokens, layouts = (
         embed_clips(toy_model, scenes, recipe, toy_model.device),
-        TokenLayouts(toy_model, scenes[0].images),
+        TokenLayouts(toy_model.config, scenes[0].images, toy_model.device),
     )
     for (name, block), output in zip(toy_model.aggregator.blocks(), expected, strict=True):
         tokens, maxima = run_full_precision(block, name[0], tokens, layouts, recipe)
@@ -31,7 +31,7 @@ def test_maxima_are_taken_over_all_clips(toy_model):
     scenes, recipe = make_scenes(3), RECIPES["fgq"]
     tokens, layouts = (
         embed_clips(toy_model, scenes, recipe, toy_model.device),
-        TokenLayouts(toy_model, scenes[0].images),
+        TokenLayouts(toy_model.config, scenes[0].images, toy_model.device),
     )
     block = toy_model.aggregator.frame_blocks[0]
     _, maxima = run_full_precision(block, "F", tokens, layouts, recipe)

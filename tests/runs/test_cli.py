@@ -59,6 +59,41 @@ def test_verbs_give_what_python_gives(command, toy_model, tmp_path):
     assert status == 0 and float(line[5]) == pytest.approx(values[0] - values[1], rel=1e-3, abs=1e-6)
 
 
+def test_a_calibration_that_was_stopped_goes_on_with_the_same_command(command, toy_model, tmp_path, monkeypatch):
+    from fgq.calibrate.resume import FinishedBlocks
+
+    toy_model.save(tmp_path / "toy")
+    call = ("quantize", tmp_path / "toy", *SCENES, "--recipe", "fgq", "--epochs", 1)
+    assert command(*call, "--out", tmp_path / "whole")[0] == 0
+    keep, unfinished = FinishedBlocks.keep, tmp_path / "small.unfinished"
+
+    def keep_and_stop(self, block, log):
+        keep(self, block, log)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FinishedBlocks, "keep", keep_and_stop)
+        assert command(*call, "--out", tmp_path / "small")[0] == 130
+    assert [path.name for path in unfinished.glob("*.safetensors")] == ["F0.safetensors"]
+    assert len(list((unfinished / "fisher").glob("*.safetensors"))) == 2  # of two scenes
+    status, _, complaint = command(*call, "--out", tmp_path / "small", "--weight-bits", 3)
+    assert status == 2 and "small.unfinished: holds the blocks of another calibration" in complaint[-1]
+    assert not (tmp_path / "small").exists()
+    assert command(*call, "--out", tmp_path / "small")[0] == 0
+    whole, small = (tmp_path / name / "model.safetensors" for name in ("whole", "small"))
+    assert whole.read_bytes() == small.read_bytes() and not unfinished.exists()
+
+
+def test_workers_share_the_blocks(command, toy_model, tmp_path):
+    toy_model.save(tmp_path / "toy")
+    for workers in (1, 2):
+        out = tmp_path / f"by-{workers}"
+        call = ("quantize", tmp_path / "toy", *SCENES, "--recipe", "flatquant", "--epochs", 1, "--out", out)
+        assert command(*call, "--workers", workers)[0] == 0
+    first, second = (tmp_path / f"by-{workers}" / "model.safetensors" for workers in (1, 2))
+    assert first.read_bytes() == second.read_bytes()  # one thread in both
+
+
 def test_info_counts_every_parameter(command, toy_model, tmp_path):
     toy_model.save(tmp_path / "toy")
     status, out, _ = command("info", tmp_path / "toy")
