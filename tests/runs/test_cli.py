@@ -124,6 +124,17 @@ def test_a_bit_budget_is_dealt_by_a_fisher_estimated_on_the_way(command, toy_mod
     assert dealt == same.quantization.recipe.block_weight_bits and len({b for block in dealt for b in block}) > 1
 
 
+def test_granularity_parts_and_clips_are_options(command, toy_model, tmp_path):
+    toy_model.save(tmp_path / "toy")
+    options = ("--weight-group", 8, "--activation-group", 4, "--encoder", "nearest", "--camera-head", "nearest")
+    given = ("--recipe", "quantvggt", "--count", 3, "--frames", 2, "--size", 16, "--clips", 2, *options)
+    assert command("quantize", tmp_path / "toy", "--out", tmp_path / "small", *given)[0] == 0
+    found = fgq.load_model(tmp_path / "small").quantization
+    assert (found.recipe.weight_group, found.recipe.activation_group, found.recipe.clips) == (8, 4, 2)
+    assert [part.name for part in found.parts] == ["encoder", "camera_head"]
+    assert all(part.output_error > 0 for part in found.parts)
+
+
 def test_random_weights_of_any_shapes_can_be_looked_at(command, toy_model, tmp_path):
     shapes = {name: list(tensor.shape) for name, tensor in toy_model.state_dict().items()}
     (tmp_path / "shapes.json").write_text(json.dumps(shapes))
