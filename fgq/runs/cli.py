@@ -11,7 +11,7 @@ from fgq.errors import FgqError
 from fgq.runs.costs_cli import info, random_weights
 from fgq.runs.datasets import datasets, load_told
 from fgq.runs.failure import RunFailure
-from fgq.runs.options import Clips, Count, Dataset, Device, Frames, Group, Precision, Root, Rounding, Seed, Size
+from fgq.runs.options import Count, Dataset, Device, Frames, Precision, RecipeFields, Root, Seed, Size, read_fields
 from fgq.runs.pictures_cli import predict, render
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -133,11 +133,7 @@ def quantize(
         tuple[float, float, float], typer.Option(help="of camera, depth and points, in that order")
     ] = (1.0, 1.0, 1.0),
     epochs: int = 15,
-    weight_group: Group = None,
-    activation_group: Group = None,
-    encoder: Rounding = "full_precision",
-    camera_head: Rounding = "full_precision",
-    clips: Clips = None,
+    fields: RecipeFields = None,
     dataset: Dataset = "playroom",
     count: Count = None,
     frames: Frames = None,
@@ -160,10 +156,8 @@ def quantize(
     from fgq.calibrate import find_recipe
     from fgq.fisher import FisherTable
 
-    given = {"epochs": epochs, "bit_budget": bit_budget, "task_weights": task_weights, "clips": clips}
-    given |= {"weight_group": weight_group, "activation_group": activation_group}
-    given |= {"encoder": encoder, "camera_head": camera_head}
-    plan = find_recipe(recipe, weight_bits, activation_bits, given)
+    given = {"epochs": epochs, "bit_budget": bit_budget, "task_weights": task_weights}
+    plan = find_recipe(recipe, weight_bits, activation_bits, given | read_fields(fields or []))
     place = where(device, dtype)
     full = fgq.load_model(model, dtype=place["dtype"])  # blocks go to the device one by one
     usual = {"split": "calibration", "count": 64, "frames": 4, "seed": seed}

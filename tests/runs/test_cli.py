@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import fgq
+from fgq.calibrate import find_recipe
 
 
 @pytest.fixture
@@ -124,15 +125,18 @@ def test_a_bit_budget_is_dealt_by_a_fisher_estimated_on_the_way(command, toy_mod
     assert dealt == same.quantization.recipe.block_weight_bits and len({b for block in dealt for b in block}) > 1
 
 
-def test_granularity_parts_and_clips_are_options(command, toy_model, tmp_path):
+def test_any_field_of_a_recipe_can_be_set(command, toy_model, tmp_path):
     toy_model.save(tmp_path / "toy")
-    options = ("--weight-group", 8, "--activation-group", 4, "--encoder", "nearest", "--camera-head", "nearest")
-    given = ("--recipe", "quantvggt", "--count", 3, "--frames", 2, "--size", 16, "--clips", 2, *options)
+    fields = ("weight_group=8", "activation_group=4", "encoder=nearest", "camera_head=nearest", "clips=2")
+    fields += ("weight_symmetric=false", "layer_weight_bits=[4,4,8,3]", "smooth_alpha=5e-1")
+    options = [word for field in fields for word in ("--set", field)]
+    given = ("--recipe", "quantvggt", "--count", 3, "--frames", 2, "--size", 16, *options)
     assert command("quantize", tmp_path / "toy", "--out", tmp_path / "small", *given)[0] == 0
     found = fgq.load_model(tmp_path / "small").quantization
-    assert (found.recipe.weight_group, found.recipe.activation_group, found.recipe.clips) == (8, 4, 2)
+    changes = dict(weight_group=8, activation_group=4, clips=2, weight_symmetric=False, smooth_alpha=0.5)
+    changes |= dict(encoder="nearest", camera_head="nearest", layer_weight_bits=(4, 4, 8, 3))
+    assert found.recipe == find_recipe("quantvggt", overrides=changes)
     assert [part.name for part in found.parts] == ["encoder", "camera_head"]
-    assert all(part.output_error > 0 for part in found.parts)
 
 
 def test_random_weights_of_any_shapes_can_be_looked_at(command, toy_model, tmp_path):
@@ -161,6 +165,9 @@ def test_runs_compare_by_the_reports_they_hold(tmp_path, toy_model, command):
         (("info", "nowhere/model"), "nowhere/model"),
         (("quantize", "nowhere", "--out", "x", "--recipe", "magic"), "recipe 'magic' is unknown"),
         (("quantize", "nowhere", "--out", "x", "--weight-bits", "9"), "9"),
+        (("quantize", "nowhere", "--out", "x", "--set", "clips"), "--set clips: write FIELD=VALUE"),
+        (("quantize", "nowhere", "--out", "x", "--set", "colour=red"), "a recipe has no field colour"),
+        (("quantize", "nowhere", "--out", "x", "--set", "weight_group=big"), "weight_group must be of type"),
         (("info", "vggt-tiny", "--size", "64by64"), "give at least one frame and WIDTHxHEIGHT"),
         (("info", "vggt-tiny", "--size", "65"), "multiples of the patch size 8"),
         (("info", "vggt-tiny", "--dtype", "int4"), "dtype 'int4' is no type of weights"),
