@@ -1,13 +1,14 @@
 """Post-training quantization: recipes, the block loss, the loop over blocks."""
 
 from fgq.calibrate.calibrate import quantize, replace_with_empty_blocks
-from fgq.calibrate.log import BlockLog, Quantization
+from fgq.calibrate.log import BlockLog, PartLog, Quantization
 from fgq.calibrate.objective import block_loss
 from fgq.calibrate.recipe import RECIPES, Recipe, RecipeError, find_recipe
 
 __all__ = [
     "RECIPES",
     "BlockLog",
+    "PartLog",
     "Quantization",
     "Recipe",
     "RecipeError",

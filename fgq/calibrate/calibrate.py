@@ -19,9 +19,10 @@ from fgq.affine.sites import SITES, linear_of
 from fgq.calibrate.allocate import allocate_bits
 from fgq.calibrate.block_loop import block_generator
 from fgq.calibrate.clip_choice import clips_of
-from fgq.calibrate.log import BlockLog
+from fgq.calibrate.log import BlockLog, PartLog
 from fgq.calibrate.model_loop import ModelLoop, Result
 from fgq.calibrate.objective import Weights, find_weights
+from fgq.calibrate.parts import exchanged, measure_parts, round_parts
 from fgq.calibrate.recipe import Recipe, RecipeError, find_recipe
 from fgq.calibrate.resume import FinishedBlocks, describe_calibration
 from fgq.calibrate.token_store import TOKEN_BUDGET, TokenStore, fits
@@ -50,6 +51,8 @@ def quantize(
     **overrides: Any,
 ) -> VGGT:
     """A new model whose aggregator blocks are fixed quantized blocks; `model` is left as it was.
+
+    Where the recipe says so, the encoder and the camera head are rounded too (see fgq.calibrate.parts).
 
     With `in_place` it is `model` itself whose blocks are exchanged, each as soon as it is finished, so that at no time
     there are two models; after an error, the blocks that were finished stay exchanged. The work is done on `device`
@@ -84,11 +87,12 @@ def quantize(
     if recipe.weighting == "fisher" or recipe.deals_bits:
         recipe = replace(recipe, estimator=fisher.estimator if isinstance(fisher, FisherTable) else None)
     device = torch.device(device or model.device)
-    result = Result(model, in_place)
+    parts = round_parts(model, recipe)
+    result = Result(model, in_place, parts)
     if not scenes and not recipe.needs_scenes:
         for index, (name, block) in enumerate(model.aggregator.blocks()):
             result.take(*round_block(name, block, recipe.of_block(index), block_generator(seed, index)))
-        return result.finish(recipe, seed)
+        return result.finish(recipe, seed, measure_parts(model, parts, (), recipe.clips_per_step))
     check_scenes(scenes, recipe)
     with moved(model.aggregator, device) if recipe.clip_choice != "all" else nullcontext():
         scenes = clips_of(model, scenes, recipe, seed)
@@ -105,13 +109,21 @@ def quantize(
     if recipe.deals_bits:
         inputs = embed()
         recipe = allocate_bits(model, inputs, layouts, recipe, fisher, seed, store)
+    part_logs: tuple[PartLog, ...] = ()
+    if parts:
+        with moved(model, device):
+            part_logs = measure_parts(model, parts, scenes, recipe.clips_per_step)
     plan = describe_calibration(model, scenes, recipe, weights, seed) if resume_dir is not None else {}
     loop = ModelLoop(result, FinishedBlocks(resume_dir, plan), recipe, weights, seed, layouts, store, progress)
     if loop.missing and inputs is None:
         inputs = embed()
+    seen = inputs  # as published, no block sees the rounding of what comes before it
+    if loop.missing and recipe.block_inputs == "quantized" and "encoder" in parts:
+        with exchanged(model, {"encoder": parts["encoder"]}):
+            seen = embed()
     waiting = 2 * prod(shape) * getattr(torch, recipe.token_dtype).itemsize  # bytes of a block's inputs and targets
-    loop.run(inputs, executor, at_once=max(2, token_budget // waiting))
-    return result.finish(recipe, seed)
+    loop.run(inputs, seen, executor, at_once=max(2, token_budget // waiting))
+    return result.finish(recipe, seed, part_logs)
 
 
 @contextmanager

@@ -30,19 +30,35 @@ class BlockLog:
 
 
 @dataclass(frozen=True)
+class PartLog:
+    """The encoder or the camera head, where the recipe rounds it. Errors are of the part alone; None without scenes."""
+
+    name: str  # of the recipe's field
+    layers: int  # linear layers that were rounded
+    output_error: float | None  # mean squared error of the part's output over all calibration clips
+    relative_error: float | None  # its root over the root mean square of the full-precision output
+
+
+@dataclass(frozen=True)
 class Quantization:
-    """How a model was quantized: the recipe, the seed, one log a block. Kept as `model.quantization`."""
+    """How a model was quantized: the recipe, the seed, one log a block, and one a part that was rounded beside them.
+
+    Kept as `model.quantization`.
+    """
 
     recipe: Recipe
     seed: int
     blocks: tuple[BlockLog, ...]
+    parts: tuple[PartLog, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold; `from_dict` gives an equal value back."""
         blocks = [asdict(block) for block in self.blocks]
-        return {"recipe": self.recipe.to_dict(), "seed": self.seed, "blocks": blocks}
+        parts = [asdict(part) for part in self.parts]
+        return {"recipe": self.recipe.to_dict(), "seed": self.seed, "blocks": blocks, "parts": parts}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Quantization":
         blocks = tuple(BlockLog(**block) for block in values["blocks"])
-        return cls(Recipe.from_dict(values["recipe"]), values["seed"], blocks)
+        parts = tuple(PartLog(**part) for part in values.get("parts", ()))  # which older models do not state
+        return cls(Recipe.from_dict(values["recipe"]), values["seed"], blocks, parts)

@@ -11,8 +11,9 @@ from tqdm.auto import tqdm
 
 from fgq.affine.quantized_block import QuantizedBlock, empty_quantized_block
 from fgq.calibrate.block_task import BlockTask, run_all
-from fgq.calibrate.log import BlockLog, Quantization
+from fgq.calibrate.log import BlockLog, PartLog, Quantization
 from fgq.calibrate.objective import Weights
+from fgq.calibrate.parts import PATHS, Parts, install
 from fgq.calibrate.recipe import Recipe, RecipeError
 from fgq.calibrate.resume import FinishedBlocks
 from fgq.calibrate.token_store import TokenStore
@@ -23,8 +24,8 @@ from fgq.vggt.model import VGGT
 class Result:
     """The quantized model as it comes into being: block by block in the model itself, or at the end as a copy of it."""
 
-    def __init__(self, model: VGGT, in_place: bool):
-        self.model, self.in_place = model, in_place
+    def __init__(self, model: VGGT, in_place: bool, parts: Parts):
+        self.model, self.in_place, self.parts = model, in_place, parts
         self.fixed: dict[str, QuantizedBlock] = {}
         self.logs: dict[str, BlockLog] = {}
 
@@ -35,13 +36,16 @@ class Result:
         if self.in_place:
             self.model.aggregator.replace_block(log.name, block)
 
-    def finish(self, recipe: Recipe, seed: int) -> VGGT:
+    def finish(self, recipe: Recipe, seed: int, part_logs: tuple[PartLog, ...]) -> VGGT:
         small = self.model
         if not self.in_place:  # the full-precision blocks are not copied first
             pairs = ((block, self.fixed[name]) for name, block in self.model.aggregator.blocks())
-            small = copy.deepcopy(self.model, memo={id(old): new for old, new in pairs})
+            memo = {id(old): new for old, new in pairs}
+            memo |= {id(self.model.get_submodule(PATHS[name])): part for name, part in self.parts.items()}
+            small = copy.deepcopy(self.model, memo=memo)
+        install(small, self.parts)
         logs = tuple(self.logs[name] for name in self.model.config.block_names)
-        small.quantization = Quantization(recipe, seed, logs)
+        small.quantization = Quantization(recipe, seed, logs, part_logs)
         return small.eval()
 
 
@@ -65,9 +69,12 @@ class ModelLoop:
         self.missing = [name for name in names if not finished.has(name)]
         self.last_run = names.index(self.missing[-1]) if self.missing else -1  # tokens are wanted up to this block
 
-    def run(self, inputs: Clips | None, executor: Executor | None, at_once: int) -> None:
-        """`inputs` are the first block's, None where nothing is missing."""
-        tasks = self.tasks(inputs)
+    def run(self, inputs: Clips | None, seen: Clips | None, executor: Executor | None, at_once: int) -> None:
+        """`inputs` are the first block's in the full-precision model and `seen` those that it will read.
+
+        None where nothing is missing.
+        """
+        tasks = self.tasks(inputs, seen)
         steps = self.recipe.epochs * len(list(batches(len(inputs), self.recipe.clips_per_step))) if self.missing else 0
         self.steps = max(steps, 1) if self.recipe.learns else 1  # of one block, as the bar counts
         total = self.result.model.config.num_blocks * self.steps
@@ -77,10 +84,12 @@ class ModelLoop:
                 self.take(block, log)
                 self.finished.keep(self.result.fixed[log.name], log)
 
-    def tasks(self, inputs: Clips | None) -> Iterator[BlockTask]:
-        """The missing blocks, one after another, as the full-precision model's tokens reach them."""
+    def tasks(self, inputs: Clips | None, seen: Clips | None) -> Iterator[BlockTask]:
+        """The missing blocks, one after another, as the full-precision model's tokens reach them.
+
+        `seen` is what a block reads while it is calibrated.
+        """
         sequential = self.recipe.block_inputs == "quantized"
-        seen = inputs  # what a block reads while it is calibrated; `inputs` are the full-precision model's
         for index, (name, resting) in enumerate(self.result.model.aggregator.blocks()):
             own = self.recipe.of_block(index)
             if name not in self.missing:

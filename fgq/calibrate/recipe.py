@@ -24,6 +24,8 @@ CHOICES = {
     "token_dtype": ("float32", "bfloat16"),
     "autocast": ("off", "bfloat16"),
     "clip_choice": ("all", "filtered_diverse"),
+    "encoder": ("full_precision", "nearest"),
+    "camera_head": ("full_precision", "nearest"),
 }
 
 
@@ -66,6 +68,8 @@ class Recipe:
     smooth_alpha: float = 0.5  # exponent of the activations' magnitude in the diagonal's start
     token_dtype: str = "float32"  # of the cached tokens; "bfloat16" halves their memory and adds 0.2 % noise
     autocast: str = "off"  # "bfloat16" runs the matrix products of a step in bf16
+    encoder: str = "full_precision"  # as published; "nearest" rounds it too, at weight_bits; see parts.py
+    camera_head: str = "full_precision"  # the same
     clip_choice: str = "all"  # of the given scenes; "filtered_diverse" as in clip_choice.py
     clips: int | None = None  # so many of the scenes calibrate: the first, or by clip_choice (where None is half)
 
@@ -102,6 +106,12 @@ class Recipe:
                 f"task_weights must be {len(TASKS)} numbers, for {', '.join(TASKS)}, none negative and one above 0, "
                 f"not {weights!r}"
             )
+
+    @property
+    def label(self) -> str:
+        """What reports call its results: the name, with the parts that are rounded beside the blocks."""
+        parts = [part for part in ("encoder", "camera_head") if getattr(self, part) != "full_precision"]
+        return " + ".join([self.name, *parts])
 
     @property
     def rounds_weights(self) -> bool:

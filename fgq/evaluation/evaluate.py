@@ -137,7 +137,7 @@ def describe(model: VGGT) -> dict:
         return about | {"recipe": "full precision", "weight_bits": 16, "activation_bits": 16, "seed": -1}
     recipe = quantization.recipe
     return about | {
-        "recipe": recipe.name,
+        "recipe": recipe.label,
         "weight_bits": recipe.weight_bits,
         "activation_bits": recipe.activation_bits,
         "seed": quantization.seed,

@@ -11,7 +11,7 @@ from fgq.errors import FgqError
 from fgq.runs.costs_cli import info, random_weights
 from fgq.runs.datasets import datasets, load_told
 from fgq.runs.failure import RunFailure
-from fgq.runs.options import Count, Dataset, Device, Frames, Precision, Root, Seed, Size
+from fgq.runs.options import Count, Dataset, Device, Frames, Precision, RecipeFields, Root, Seed, Size, read_fields
 from fgq.runs.pictures_cli import predict, render
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -135,6 +135,7 @@ def quantize(
         tuple[float, float, float], typer.Option(help="of camera, depth and points, in that order")
     ] = (1.0, 1.0, 1.0),
     epochs: int = 15,
+    fields: RecipeFields = None,
     dataset: Dataset = "playroom",
     count: Count = None,
     frames: Frames = None,
@@ -147,10 +148,6 @@ def quantize(
         int | None, typer.Option(help="bytes of memory for the clips' tokens; more goes to files", min=0)
     ] = None,
     cache_dir: Annotated[Path | None, typer.Option(help="folder of these files")] = None,
-    change: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="another field of the recipe, such as rounding=gptq", metavar="FIELD=VALUE"),
-    ] = None,
     workers: Annotated[int, typer.Option(help="processes that share the blocks and this machine's cores", min=1)] = 1,
 ) -> None:
     """Quantize a model, calibrating it (on 64 clips of 4 frames, unless told) if the recipe learns, and save it.
@@ -162,7 +159,7 @@ def quantize(
     from fgq.fisher import FisherTable
 
     given = {"epochs": epochs, "bit_budget": bit_budget, "task_weights": task_weights}
-    plan = find_recipe(recipe, weight_bits, activation_bits, given | read_changes(change or []))
+    plan = find_recipe(recipe, weight_bits, activation_bits, given | read_fields(fields or []))
     place = where(device, dtype)
     full = fgq.load_model(model, dtype=place["dtype"])  # blocks go to the device one by one
     usual = {"split": "calibration", "count": 64, "frames": 4, "seed": seed}
@@ -183,22 +180,6 @@ def quantize(
         fgq.quantize(full, scenes, recipe=plan, fisher=table, seed=seed, in_place=True, **options).save(out)
     shutil.rmtree(unfinished, ignore_errors=True)
     typer.echo(f"quantized model: {out}")
-
-
-def read_changes(changes: list[str]) -> dict:
-    """Fields of a recipe, given as FIELD=VALUE with the value written as in YAML."""
-    import yaml
-
-    read = {}
-    for change in changes:
-        field, found, value = change.partition("=")
-        try:
-            read[field] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            found = ""
-        if not found:
-            raise FgqError(f"--set {change}: write FIELD=VALUE, such as rounding=gptq")
-    return read
 
 
 def process_pool(workers: int):

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import fgq
+from fgq.calibrate import find_recipe
 
 
 @pytest.fixture
@@ -84,16 +85,12 @@ def test_a_calibration_that_was_stopped_goes_on_with_the_same_command(command, t
     assert whole.read_bytes() == small.read_bytes() and not unfinished.exists()
 
 
-def test_any_field_of_a_recipe_can_be_set(command, toy_model, tmp_path):
+def test_without_a_table_the_recipe_s_own_estimator_is_used(command, toy_model, tmp_path):
     toy_model.save(tmp_path / "toy")
-    call = ("quantize", tmp_path / "toy", "--out", tmp_path / "small", *SCENES, "--recipe", "fgq+", "--epochs", 1)
-    assert command(*call, "--set", "block_inputs=quantized", "--set", "smooth_alpha=0.25")[0] == 0
-    recipe = fgq.load_model(tmp_path / "small").quantization.recipe
-    assert (recipe.block_inputs, recipe.smooth_alpha, recipe.rounding) == ("quantized", 0.25, "gptq")
-    assert recipe.estimator == "hutchinson"  # as the recipe says where no table is given
-    for wrong, message in (("epoch=3", "no field epoch"), ("rounding", "write FIELD=VALUE"), ("epochs=x", "type int")):
-        status, _, complaint = command(*call, "--set", wrong)
-        assert status == 2 and message in complaint[-1]
+    call = ("quantize", tmp_path / "toy", "--out", tmp_path / "small", *SCENES, "--epochs", 1)
+    for name, estimator in (("fgq+", "hutchinson"), ("fgq", "sum_of_outputs")):
+        assert command(*call, "--recipe", name)[0] == 0
+        assert fgq.load_model(tmp_path / "small").quantization.recipe.estimator == estimator
 
 
 def test_workers_share_the_blocks(command, toy_model, tmp_path):
@@ -136,6 +133,20 @@ def test_a_bit_budget_is_dealt_by_a_fisher_estimated_on_the_way(command, toy_mod
     assert dealt == same.quantization.recipe.block_weight_bits and len({b for block in dealt for b in block}) > 1
 
 
+def test_any_field_of_a_recipe_can_be_set(command, toy_model, tmp_path):
+    toy_model.save(tmp_path / "toy")
+    fields = ("weight_group=8", "activation_group=4", "encoder=nearest", "camera_head=nearest", "clips=2")
+    fields += ("weight_symmetric=false", "layer_weight_bits=[4,4,8,3]", "smooth_alpha=5e-1")
+    options = [word for field in fields for word in ("--set", field)]
+    given = ("--recipe", "quantvggt", "--count", 3, "--frames", 2, "--size", 16, *options)
+    assert command("quantize", tmp_path / "toy", "--out", tmp_path / "small", *given)[0] == 0
+    found = fgq.load_model(tmp_path / "small").quantization
+    changes = dict(weight_group=8, activation_group=4, clips=2, weight_symmetric=False, smooth_alpha=0.5)
+    changes |= dict(encoder="nearest", camera_head="nearest", layer_weight_bits=(4, 4, 8, 3))
+    assert found.recipe == find_recipe("quantvggt", overrides=changes)
+    assert [part.name for part in found.parts] == ["encoder", "camera_head"]
+
+
 def test_random_weights_of_any_shapes_can_be_looked_at(command, toy_model, tmp_path):
     shapes = {name: list(tensor.shape) for name, tensor in toy_model.state_dict().items()}
     (tmp_path / "shapes.json").write_text(json.dumps(shapes))
@@ -162,6 +173,9 @@ def test_runs_compare_by_the_reports_they_hold(tmp_path, toy_model, command):
         (("info", "nowhere/model"), "nowhere/model"),
         (("quantize", "nowhere", "--out", "x", "--recipe", "magic"), "recipe 'magic' is unknown"),
         (("quantize", "nowhere", "--out", "x", "--weight-bits", "9"), "9"),
+        (("quantize", "nowhere", "--out", "x", "--set", "clips"), "--set clips: write FIELD=VALUE"),
+        (("quantize", "nowhere", "--out", "x", "--set", "colour=red"), "a recipe has no field colour"),
+        (("quantize", "nowhere", "--out", "x", "--set", "weight_group=big"), "weight_group must be of type"),
         (("info", "vggt-tiny", "--size", "64by64"), "give at least one frame and WIDTHxHEIGHT"),
         (("info", "vggt-tiny", "--size", "65"), "multiples of the patch size 8"),
         (("info", "vggt-tiny", "--dtype", "int4"), "dtype 'int4' is no type of weights"),

@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from fgq.affine import LearnableBlock, trace_block
+from fgq.calibrate import RECIPES, find_recipe, quantize
+from fgq.calibrate.start import start_block
+from fgq.calibrate.tokens import TokenLayouts
+from fgq.data.scene import Scene
+
+
+@pytest.fixture
+def clips(toy_model):
+    generator = torch.Generator().manual_seed(2)
+    tokens = torch.randn(5, 2, 7, toy_model.config.embed_dim, generator=generator)
+    return tokens * torch.linspace(0.5, 3, 5)[:, None, None, None]  # the last batch holds the maxima
+
+
+def start(model, clips, recipe, **changes):
+    layouts = TokenLayouts(model.config, torch.zeros(2, 3, 16, 16), "cpu")
+    block, plan = model.aggregator.frame_blocks[0], find_recipe(recipe, overrides=changes)
+    seen = trace_block(block, clips.flatten(0, 1), layouts.of(5).rotary["F"])[1]
+    maxima = {name: values.abs().flatten(0, -2).amax(0).detach() for name, values in seen.items()}
+    generator = torch.Generator().manual_seed(3)
+    return start_block(block, "F", clips, maxima, layouts, plan, generator), seen, maxima
+
+
+@pytest.mark.parametrize("clips_per_step", [1, 2, 5])
+@pytest.mark.parametrize("alpha", [0.5, 0.7])
+def test_smoothing_sees_the_rotated_values_of_all_clips(toy_model, clips, alpha, clips_per_step):
+    block, seen, _ = start(toy_model, clips, "quantvggt", clips_per_step=clips_per_step, smooth_alpha=alpha)
+    linears = {"attn_in": "attn.qkv", "attn_out": "attn.proj", "fc1_in": "mlp.fc1", "fc2_in": "mlp.fc2"}
+    for name, path in linears.items():
+        transform = block.transforms[name]
+        rotation = torch.kron(transform.left, transform.right)
+        inputs = (seen[name].flatten(0, -2) @ rotation).abs().amax(0)
+        weight = (toy_model.aggregator.frame_blocks[0].get_submodule(path).weight @ rotation).abs().amax(0)
+        expected = (weight ** (1 - alpha) / inputs**alpha).detach()
+        torch.testing.assert_close(transform.smoothing, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "quantvggt"])
+def test_other_recipes_start_as_their_block_does(toy_model, clips, recipe):
+    block, _, maxima = start(toy_model, clips, recipe)
+    plan, generator = find_recipe(recipe), torch.Generator().manual_seed(3)
+    plain = LearnableBlock(toy_model.aggregator.frame_blocks[0], plan.block_spec(), maxima, 0.5, generator)
+    state = plain.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in block.state_dict().items())
+
+
+def test_smoothing_helps_where_channels_differ(toy_model):
+    """Rotations spread a channel of outliers; what they leave uneven, smoothing evens out."""
+    scenes = [Scene(f"s{i}", torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(i))) for i in range(4)]
+    with torch.no_grad():
+        for _, block in toy_model.aggregator.blocks():
+            block.mlp.fc1.weight[:, 3] *= 20
+            block.norm2.weight[7] *= 20
+    losses = []
+    for transforms in ("none", "rotation", "rotation_smoothing"):
+        logs = [
+            quantize(toy_model, scenes, "rtn", 8, 4, seed=seed, transforms=transforms, progress=False).quantization
+            for seed in range(3)
+        ]
+        losses.append(sum(block.final_loss for log in logs for block in log.blocks))
+    assert losses[2] < losses[1] < losses[0]
