@@ -1,6 +1,7 @@
 """The loop over all blocks of a model: what each reads, what is finished already, and where results go."""
 
 import copy
+import math
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -121,7 +122,8 @@ class ModelLoop:
 
     def run_here(self, task: BlockTask) -> tuple[QuantizedBlock, BlockLog]:
         def report(epoch: int, loss: float) -> None:
-            shown = f"{task.name} epoch {epoch}/{self.recipe.epochs} loss {loss:.2e}"
+            known = f" loss {loss:.2e}" if math.isfinite(loss) else ""  # of the epoch before: the first has none
+            shown = f"{task.name} epoch {epoch}/{self.recipe.epochs}{known}"
             self.bar.set_description(shown, refresh=False)
             self.bar.update()
 

@@ -48,6 +48,42 @@ def test_frames_are_spread_over_the_folder(tmp_path):
         load(tmp_path, frames=7)
 
 
+def levels(scene):
+    return (scene.images[:, 0, 0, 0] * 255).round().int().tolist()
+
+
+def test_with_a_count_the_pictures_are_cut_into_clips_of_neighbours(tmp_path):
+    for level in range(7):
+        write(tmp_path / f"{level}.png", 16, 16, level)
+    clips = load(tmp_path, count=3, frames=3)
+    assert [levels(clip) for clip in clips] == [[0, 1, 2], [1, 2, 3], [3, 4, 5]]
+    assert [clip.name for clip in clips] == [f"{tmp_path.name}-000{start}" for start in (0, 1, 3)]
+    assert clips.frame_list.sequences[clips[2].name] == ("3.png", "4.png", "5.png")
+    assert len(load(tmp_path, count=64)) == 4  # of four frames, and no clip comes twice
+    with pytest.raises(FgqError, match="8 frames a clip asked for, but no folder has more than 7 pictures"):
+        load(tmp_path, count=2, frames=8)
+    with pytest.raises(FgqError, match="count must be a whole number of at least 1, got 0"):
+        load(tmp_path, count=0)
+
+
+def test_each_folder_of_a_folder_is_a_scene_and_no_clip_reaches_across(tmp_path):
+    for folder, first, number in (("kitchen", 0, 3), ("attic", 100, 2), ("cellar", 200, 1)):
+        (tmp_path / folder).mkdir()
+        for level in range(first, first + number):
+            write(tmp_path / folder / f"{level:03d}.png", 16 if folder == "attic" else 8, 16, level)
+    scenes = load(tmp_path)
+    assert {scene.name: levels(scene) for scene in scenes} == {
+        "attic": [100, 101],
+        "cellar": [200],
+        "kitchen": [0, 1, 2],
+    }
+    clips = load(tmp_path, count=10, frames=2)
+    names = ["attic-0000", "kitchen-0000", "kitchen-0001"]
+    assert [clip.name for clip in clips] == names
+    assert {tuple(clip.images.shape) for clip in clips} == {(2, 3, 16, 16)}  # a calibration can batch them
+    assert [clip.valid is None for clip in clips] == [True, False, False]
+
+
 def test_files_that_are_no_images_are_named_all_at_once(tmp_path):
     write(tmp_path / "good.png", 16, 16)
     (tmp_path / "notes.txt").write_text("hello")
