@@ -1,5 +1,6 @@
 """Transforms by a Kronecker product of two small matrices, never built in full (FlatQuant, arXiv:2410.09426)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
 
@@ -8,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fgq.affine.diagonal import SMALLEST
-from fgq.affine.matrix import LearnableMatrix, MatrixPair, limit_magnitude, spread
+from fgq.affine.matrix import LearnableMatrix, MatrixPair, limit_magnitude, pairs_of, spread
 
 
 def balanced_factors(width: int) -> tuple[int, int]:
@@ -17,18 +18,44 @@ def balanced_factors(width: int) -> tuple[int, int]:
     return left, width // left
 
 
+class MultiplyKronecker(torch.autograd.Function):
+    """x (left ⊗ right) of rows [rows, l, r]; without `right`, x (left ⊗ I). One node, and few operations in it."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, left: Tensor, right: Tensor | None) -> Tensor:
+        rows = x if right is None else (x.reshape(-1, len(right)) @ right).view(x.shape)
+        ctx.save_for_backward(x, left, right, rows)
+        # A batched product of an expanded matrix is the fastest way on a CPU, forward and backward.
+        return torch.bmm(left.T.expand(len(x), -1, -1), rows)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        saved = ctx.saved_tensors  # under autocast the gradient may be in half precision where they are not
+        x, left, right, rows = (None if value is None else value.to(gradient.dtype) for value in saved)
+        of_x = of_left = of_right = None
+        if ctx.needs_input_grad[1]:
+            of_left = torch.bmm(rows, gradient.transpose(1, 2)).sum(0)
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[2]:
+            of_x = torch.bmm(left.expand(len(x), -1, -1), gradient)
+            if right is not None:
+                flat = of_x.view(-1, len(right))
+                of_right = x.reshape(-1, len(right)).T @ flat if ctx.needs_input_grad[2] else None
+                of_x = (flat @ right.T).view(x.shape) if ctx.needs_input_grad[0] else None
+        found = zip((of_x, of_left, of_right), saved[:3], strict=True)
+        return tuple(None if gradient is None else gradient.to(value.dtype) for gradient, value in found)
+
+
 def apply_left(x: Float[Tensor, "*rows width"], left: Float[Tensor, "l l"]) -> Float[Tensor, "*rows width"]:
     """x (left ⊗ I), with width = l * r."""
     rows = x.reshape(-1, len(left), x.shape[-1] // len(left))
-    # A batched product of an expanded matrix: its backward pass is a third faster than that of `left.T @ rows` (CPU).
-    return torch.bmm(left.T.expand(len(rows), -1, -1), rows).view(x.shape)
+    return MultiplyKronecker.apply(rows, left, None).view(x.shape)
 
 
 def apply_kronecker(
     x: Float[Tensor, "*rows width"], left: Float[Tensor, "l l"], right: Float[Tensor, "r r"]
 ) -> Float[Tensor, "*rows width"]:
     """x (left ⊗ right), with width = l * r, in l + r products a value where the full matrix takes l * r."""
-    return apply_left((x.unflatten(-1, (-1, len(right))) @ right).flatten(-2), left)
+    return MultiplyKronecker.apply(x.reshape(-1, len(left), len(right)), left, right).view(x.shape)
 
 
 @dataclass(frozen=True)
@@ -108,7 +135,7 @@ class LearnableKronecker(nn.Module):
         self.diagonal = None if diagonal is None else nn.Parameter(diagonal.clone())
 
     def matrices(self) -> Kronecker:
-        return Kronecker(self.left.pair(), self.right.pair(), self.diagonal)
+        return all_matrices({"": self})[""]
 
     def condition(self) -> float:
         """Condition number of P₁ ⊗ P₂, the product of theirs; the diagonal has its own (`diagonal_ratio`)."""
@@ -134,3 +161,11 @@ def diagonal_ratio(transform: GivenKronecker | LearnableKronecker) -> float:
     """Largest over smallest magnitude of the diagonals before and behind the matrices, 1 where there are none."""
     behind = transform.smoothing if isinstance(transform, GivenKronecker) else None
     return max(1.0 if values is None else spread(values) for values in (transform.diagonal, behind))
+
+
+def all_matrices(transforms: Mapping[str, GivenKronecker | LearnableKronecker]) -> dict[str, Kronecker]:
+    """Every transform's matrices; those that learn are computed together."""
+    learnable = {name: each for name, each in transforms.items() if isinstance(each, LearnableKronecker)}
+    pairs = iter(pairs_of([side for each in learnable.values() for side in (each.left, each.right)]))
+    found = {name: Kronecker(next(pairs), next(pairs), each.diagonal) for name, each in learnable.items()}
+    return {name: found[name] if name in found else each.matrices() for name, each in transforms.items()}

@@ -9,12 +9,13 @@ from torch.nn import functional
 
 from fgq.affine.diagonal import smooth_start
 from fgq.affine.hadamard import random_flat_orthogonal
-from fgq.affine.kronecker import GivenKronecker, Kronecker, LearnableKronecker, diagonal_ratio
+from fgq.affine.kronecker import GivenKronecker, Kronecker, LearnableKronecker, all_matrices, diagonal_ratio
 from fgq.affine.quantized_block import QuantizedBlock
 from fgq.affine.sites import RUN_TIME, SITES, Site, linear_of, trace_block
 from fgq.affine.spec import AT_RUN_TIME, ROTATIONS, BlockSpec
 from fgq.quant.clipping import FixedClip, LearnableClip, clip_weight
-from fgq.quant.linear import join_parts, multiply_parts, quantize_tokens
+from fgq.quant.linear import quantize_tokens
+from fgq.quant.product import MultiplyParts
 from fgq.vggt.attention import Block, RotaryTable
 
 Matrices = dict[str, Kronecker]
@@ -115,7 +116,7 @@ class LearnableBlock(nn.Module):
 
     def matrices(self) -> Matrices:
         """Every transform's matrices, once a step; empty when the recipe transforms nothing."""
-        return {name: transform.matrices() for name, transform in self.transforms.items()}
+        return all_matrices(dict(self.transforms))
 
     def prepared_weight(self, site: Site, matrices: Matrices) -> tuple[Tensor, Tensor]:
         """Weight [out, width] and bias [out] ready to be rounded: input transform, clip, then value transform."""
@@ -131,12 +132,17 @@ class LearnableBlock(nn.Module):
             weight, bias = transform_values(weight, per_head), transform_values(bias[:, None], per_head)[:, 0]
         return weight, bias
 
-    def linear(self, site: Site, x: Tensor, matrices: Matrices) -> Tensor:
-        """One linear layer on its transformed input: [clips, batch, tokens, out / clips]."""
+    def linear(self, site: Site, x: Tensor, matrices: Matrices) -> tuple[Tensor, ...]:
+        """One linear layer on its transformed input: [batch, tokens, channels] for each of its projections."""
         weight, bias = self.prepared_weight(site, matrices)
         weight = self.spec.weight_at(site).fake_quantize(weight)
         x = quantize_tokens(x, self.spec.activation, self.input_clips[site.name])
-        return join_parts(multiply_parts(x, weight)) + bias
+        parts = len(x)
+        weight, bias = weight.unflatten(0, (parts, -1)), bias.view(parts, 1, -1)
+        product = MultiplyParts.apply(x.flatten(1, -2), weight, bias).unflatten(1, x.shape[1:-1])
+        if parts == len(site.projections):
+            return (product.squeeze(0),) if parts == 1 else product.unbind()
+        return product.squeeze(0).chunk(len(site.projections), dim=-1)
 
     def forward(
         self, x: Float[Tensor, "batch tokens channels"], rotary: RotaryTable | None = None
@@ -144,11 +150,11 @@ class LearnableBlock(nn.Module):
         block, matrices = self.block, self.matrices()
         attn_in, attn_out, fc1_in, fc2_in = SITES
         qkv = self.linear(attn_in, apply_input(attn_in, block.norm1(x), matrices), matrices)
-        mixed = block.attn.mix(*qkv.chunk(3, dim=-1), rotary)
-        x = x + block.ls1(self.linear(attn_out, apply_input(attn_out, mixed, matrices), matrices))
-        hidden = self.linear(fc1_in, apply_input(fc1_in, block.norm2(x), matrices), matrices)
+        mixed = block.attn.mix(*qkv, rotary)
+        x = x + block.ls1(self.linear(attn_out, apply_input(attn_out, mixed, matrices), matrices)[0])
+        hidden = self.linear(fc1_in, apply_input(fc1_in, block.norm2(x), matrices), matrices)[0]
         hidden = functional.gelu(hidden)
-        return x + block.ls2(self.linear(fc2_in, apply_input(fc2_in, hidden, matrices), matrices))
+        return x + block.ls2(self.linear(fc2_in, apply_input(fc2_in, hidden, matrices), matrices)[0])
 
     @torch.no_grad()
     def transformed_inputs(

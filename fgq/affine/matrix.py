@@ -1,5 +1,6 @@
 """One small invertible matrix P = U diag(s) V^T with orthogonal U and V, whose inverse costs nothing extra."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -31,8 +32,7 @@ class LearnableMatrix(nn.Module):
         self.stretch = nn.Parameter(torch.ones(size))  # s
 
     def pair(self) -> MatrixPair:
-        u, v = cayley(self.free)
-        return MatrixPair((u * self.stretch) @ v.T, (u / self.stretch) @ v.T)
+        return pairs_of([self])[0]
 
     @torch.no_grad()
     def condition(self) -> float:
@@ -59,3 +59,45 @@ def spread(values: Float[Tensor, " size"]) -> float:
 def limit_magnitude(values: Float[Tensor, " size"], largest: float) -> None:
     """Magnitudes into [1 / largest, largest], in place."""
     torch.copysign(values.abs().clamp_(1 / largest, largest), values, out=values)
+
+
+def pairs_of(matrices: Sequence[LearnableMatrix]) -> list[MatrixPair]:
+    """`pair` of each. Matrices of one size are computed together, since small ones cost by the number of operations."""
+    found: dict[int, MatrixPair] = {}
+    for size in {len(matrix.stretch) for matrix in matrices}:
+        alike = [index for index, matrix in enumerate(matrices) if len(matrix.stretch) == size]
+        free = torch.stack([matrices[index].free for index in alike])
+        stretch = torch.stack([matrices[index].stretch for index in alike])
+        sides = StretchedRotations.apply(free, stretch)
+        found |= {
+            index: MatrixPair(*pair) for index, *pair in zip(alike, *(side.unbind() for side in sides), strict=True)
+        }
+    return [found[index] for index in range(len(matrices))]
+
+
+class StretchedRotations(torch.autograd.Function):
+    """U diag(s) V^T and U diag(1/s) V^T of free [many, 2, size, size] and s [many, size], with a gradient by hand.
+
+    Q = 2 M^-1 - I with M = I - A/2 gives dQ = M^-1 dA M^-1: the inverse that the way forward found is all it takes.
+    """
+
+    @staticmethod
+    def forward(ctx, free: Tensor, stretch: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(free.device.type, enabled=False):  # in half precision they would not be inverse enough
+            orthogonal = cayley(free)
+            u, v = orthogonal.unbind(1)
+            ctx.save_for_backward(orthogonal, stretch)
+            columns, rows = stretch.unsqueeze(1), v.mT
+            return (u * columns) @ rows, (u / columns) @ rows
+
+    @staticmethod
+    def backward(ctx, of_forward: Tensor, of_inverse: Tensor):
+        orthogonal, stretch = ctx.saved_tensors
+        (u, v), columns = orthogonal.unbind(1), stretch.unsqueeze(1)
+        through, back = of_forward @ v, of_inverse @ v
+        of_stretch = (u * through).sum(1) - (u * back).sum(1) / stretch.square()
+        of_u = through * columns + back / columns
+        of_v = of_forward.mT @ (u * columns) + of_inverse.mT @ (u / columns)
+        half = (orthogonal + torch.eye(u.shape[-1], dtype=u.dtype, device=u.device)).mT / 2  # M^-T
+        of_skew = half @ torch.stack([of_u, of_v], dim=1) @ half
+        return (of_skew - of_skew.mT).tril(-1), of_stretch

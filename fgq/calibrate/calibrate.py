@@ -84,6 +84,8 @@ def quantize(
     if executor is not None and recipe.block_inputs == "quantized":
         raise RecipeError("with block_inputs='quantized' each block waits for the one before: leave executor away")
     weights = find_weights(recipe, fisher, model)
+    if recipe.weighting == "fisher" or recipe.deals_bits:
+        recipe = replace(recipe, estimator=fisher.estimator if isinstance(fisher, FisherTable) else None)
     device = torch.device(device or model.device)
     parts = round_parts(model, recipe)
     result = Result(model, in_place, parts)

@@ -5,6 +5,7 @@ from typing import Any
 
 from fgq.affine.spec import TRANSFORMS, BlockSpec
 from fgq.errors import FgqError
+from fgq.fisher.estimators import ESTIMATORS
 from fgq.quant.grid import OFF_BITS, Grid
 from fgq.vggt import TASKS
 
@@ -51,6 +52,7 @@ class Recipe:
     clipping: str = "none"  # "learned": sigmoid factors on every range
     rounding: str = "nearest"  # of weights, once transforms and clips are fixed; or "gptq"
     weighting: str = "uniform"  # of channels in the block loss; "fisher" needs a Fisher table
+    estimator: str | None = None  # of that table: the one the recipe is meant for, and in a result the one it had
     task_weights: tuple[float, ...] = (1.0, 1.0, 1.0)  # of camera, depth and points where the Fisher is merged
     bit_budget: float | None = None  # weight bits on average, dealt to layers by their Fisher; see allocate.py
     layer_weight_bits: tuple[int, ...] | None = None  # of q/k/v, o, fc1 and fc2 of every block, for weight_bits
@@ -85,6 +87,8 @@ class Recipe:
             raise RecipeError(f"smooth_alpha must lie between 0 and 1, not {self.smooth_alpha!r}")
         if self.clips is not None and self.clips < 1:
             raise RecipeError(f"clips must be at least 1, or None, not {self.clips!r}")
+        if self.estimator is not None and self.estimator not in ESTIMATORS:
+            raise RecipeError(f"estimator {self.estimator!r} is unknown: choose {', '.join(ESTIMATORS)}")
         self.check_task_weights()
         if self.bit_budget is not None and not BIT_CHOICES[0] <= self.bit_budget <= BIT_CHOICES[-1]:
             raise RecipeError(
@@ -187,12 +191,22 @@ RECIPES = {
     # arXiv:2509.21302, without the training of clips that its release adds
     "quantvggt": Recipe("quantvggt", transforms="rotation_smoothing", clip_choice="filtered_diverse"),
     "flatquant": Recipe("flatquant", transforms="kronecker", clipping="learned"),
-    "fgq": Recipe("fgq", transforms="kronecker", clipping="learned", weighting="fisher"),
+    "fgq": Recipe("fgq", transforms="kronecker", clipping="learned", weighting="fisher", estimator="sum_of_outputs"),
+    # What proved itself: the exact diagonal for the weights, and GPTQ's rounding behind the learnt transforms.
+    "fgq+": Recipe(
+        "fgq+",
+        transforms="kronecker",
+        clipping="learned",
+        weighting="fisher",
+        estimator="hutchinson",
+        rounding="gptq",
+    ),
 }
 
 
 NONE = type(None)
 ACCEPTED = {  # of fields whose type is more than a name
+    "estimator": (str, NONE),
     "task_weights": (tuple, list),
     "bit_budget": (int, float, NONE),
     "layer_weight_bits": (tuple, list, NONE),

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fgq.quant.rounding import ClampToRange, Extremes
+from fgq.quant.rounding import ClipRows
 
 START_LOGIT = 4.0  # sigmoid(4) = 0.982: almost the whole range to begin with
 LOW, HIGH = 0, 1  # columns of every table of factors
@@ -49,8 +49,7 @@ Clip = LearnableClip | FixedClip
 
 def clip_weight(weight: Float[Tensor, "out width"], factors: Float[Tensor, "out 2"]) -> Float[Tensor, "out width"]:
     """Limits each output channel to its shrunken range. Unlike a grid's range this one need not hold 0."""
-    low, high = Extremes.apply(weight)
-    return ClampToRange.apply(weight, low * factors[:, LOW, None], high * factors[:, HIGH, None])
+    return ClipRows.apply(weight, factors)
 
 
 def clip_range(

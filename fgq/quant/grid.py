@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fgq.errors import FgqError
 from fgq.quant.rounding import Extremes, RoundToGrid
+from fgq.quant.symmetric import RoundSymmetrically
 
 OFF_BITS = 16  # a grid of this many bits leaves values as they are
 BITS = (*range(2, 9), OFF_BITS)
@@ -68,6 +69,10 @@ class Grid:
         """Values that share a scale along the last axis: as they come, or [..., groups, group]."""
         return x if self.group is None else x.unflatten(-1, (self.num_groups(x.shape[-1]), self.group))
 
+    def join(self, x: Float[Tensor, "*ranges size"]) -> Float[Tensor, "*rows width"]:
+        """The inverse of `split`."""
+        return x if self.group is None else x.flatten(-2)
+
     def find_range(self, x: Float[Tensor, "*rows width"]) -> tuple[Range, Range]:
         """Lowest and highest value along the last axis, 0 included: two tensors [..., 1], or [..., groups, 1]."""
         low, high = Extremes.apply(self.split(x))
@@ -96,11 +101,12 @@ class Grid:
         if self.is_off:
             return x
         if low is None or high is None:
+            if self.symmetric:
+                smallest = SMALLEST_WEIGHT_RANGE if self.per == "channel" else 0.0
+                return self.join(RoundSymmetrically.apply(self.split(x), None, self.highest, smallest))
             low, high = self.find_range(x)
         scale, zero = self.find_scale(low, high)
-        if self.group is None:
-            return RoundToGrid.apply(x, scale, zero, self.lowest, self.highest)
-        return RoundToGrid.apply(self.split(x), scale, zero, self.lowest, self.highest).flatten(-2)
+        return self.join(RoundToGrid.apply(self.split(x), scale, zero, self.lowest, self.highest))
 
     def find_scales(
         self, x: Float[Tensor, "*rows width"]

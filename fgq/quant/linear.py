@@ -7,12 +7,15 @@ from torch import Tensor, nn
 from fgq.quant.clipping import Clip, FixedClip, clip_range
 from fgq.quant.gptq import round_by_hessian
 from fgq.quant.grid import Grid, decode
+from fgq.quant.symmetric import RoundSymmetrically
 
 
 def quantize_tokens(x: Float[Tensor, "*tokens width"], grid: Grid, clip: Clip) -> Float[Tensor, "clips *tokens width"]:
     """Fake-quantizes an input once for each pair of clipping factors: q, k and v read the same input in three ways."""
     if grid.is_off:
         return x[None]
+    if grid.symmetric:
+        return grid.join(RoundSymmetrically.apply(grid.split(x), clip.factors(), grid.highest, 0.0))
     return grid.fake_quantize(x, *clip_range(*grid.find_range(x), clip.factors()))
 
 

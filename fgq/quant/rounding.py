@@ -9,9 +9,17 @@ from torch import Tensor
 
 
 def compare(test, x: Tensor, y: Tensor) -> Tensor:
-    """1 where `test` (such as torch.eq) holds and 0 elsewhere, in the dtype of `x`."""
-    shape = torch.broadcast_shapes(x.shape, y.shape)
-    return test(x, y, out=torch.empty(shape, dtype=x.dtype, device=x.device))
+    """1 where `test` (such as torch.eq) holds and 0 elsewhere, in shape and dtype of `x`."""
+    return test(x, y, out=torch.empty_like(x))
+
+
+def add_at_bound(of_x: Tensor, x: Tensor, bound: Tensor, of_bound: Tensor) -> None:
+    """Adds, in place, the gradient of a bound where `x` equals it along the last axis; ties share evenly.
+
+    A bound that no value equals, such as a 0 that was put into the range, has nowhere to send its gradient.
+    """
+    at_bound = compare(torch.eq, x, bound)
+    of_x.addcmul_(at_bound, of_bound / at_bound.sum(-1, keepdim=True).clamp_(min=1))
 
 
 class Extremes(torch.autograd.Function):
@@ -26,10 +34,35 @@ class Extremes(torch.autograd.Function):
     @staticmethod
     def backward(ctx, of_low: Tensor, of_high: Tensor):
         x, low, high = ctx.saved_tensors
-        at_low, at_high = compare(torch.eq, x, low), compare(torch.eq, x, high)
-        of_low = of_low / at_low.sum(-1, keepdim=True)
-        of_high = of_high / at_high.sum(-1, keepdim=True)
-        return at_low.mul_(of_low).addcmul_(at_high, of_high)
+        of_x = torch.zeros_like(x)
+        add_at_bound(of_x, x, low, of_low)
+        add_at_bound(of_x, x, high, of_high)
+        return of_x
+
+
+class ClipRows(torch.autograd.Function):
+    """Limits rows [rows, width] to their extremes times factors [rows, 2]: `Extremes` and `ClampToRange` in one."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, factors: Tensor) -> Tensor:
+        low, high = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)
+        ctx.save_for_backward(x, factors, low, high)
+        return torch.clamp(x, low * factors[:, :1], high * factors[:, 1:])
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        x, factors, low, high = ctx.saved_tensors
+        to_low = compare(torch.lt, x, low * factors[:, :1]).mul_(gradient)
+        to_high = compare(torch.gt, x, high * factors[:, 1:]).mul_(gradient)
+        of_low, of_high = to_low.sum(-1, keepdim=True), to_high.sum(-1, keepdim=True)
+        of_x = of_factors = None
+        if ctx.needs_input_grad[0]:
+            of_x = gradient - to_low.add_(to_high)
+            add_at_bound(of_x, x, low, of_low * factors[:, :1])
+            add_at_bound(of_x, x, high, of_high * factors[:, 1:])
+        if ctx.needs_input_grad[1]:
+            of_factors = torch.cat([of_low * low, of_high * high], dim=1)
+        return of_x, of_factors
 
 
 class ClampToRange(torch.autograd.Function):

@@ -122,7 +122,9 @@ def fisher(
 def quantize(
     model: str,
     out: Annotated[Path, typer.Option(help="folder of the quantized model")],
-    recipe: Annotated[str, typer.Option(help="rtn, smoothquant, quarot, gptq, quantvggt, flatquant or fgq")] = "fgq",
+    recipe: Annotated[
+        str, typer.Option(help="rtn, smoothquant, quarot, gptq, quantvggt, flatquant, fgq or fgq+")
+    ] = "fgq",
     weight_bits: int = 4,
     activation_bits: int = 4,
     fisher: Annotated[Path | None, typer.Option(help="Fisher table; estimated on the clips where not given")] = None,
@@ -166,7 +168,11 @@ def quantize(
     table = None
     if plan.weighting == "fisher" or plan.deals_bits:
         known = unfinished / "fisher"
-        table = FisherTable.load(fisher) if fisher else fgq.estimate_fisher(full, scenes, seed=seed, cache_dir=known)
+        if fisher:
+            table = FisherTable.load(fisher)
+        else:
+            estimator = plan.estimator or "sum_of_outputs"
+            table = fgq.estimate_fisher(full, scenes, estimator, seed=seed, cache_dir=known)
     options = {"cache_dir": cache_dir, "device": place["device"], "resume_dir": unfinished}
     options |= {} if token_budget is None else {"token_budget": token_budget}
     with process_pool(workers) as executor:

@@ -37,7 +37,8 @@ class RotaryTable:
     def rotate(self, x: Tensor) -> Tensor:
         """Turns queries or keys [batch, heads, tokens, head_dim] to their positions."""
         pieces = x.unflatten(-1, (2, 2, -1))  # axis, half of the axis' channels, channel
-        turned = torch.stack([-pieces[..., 1, :], pieces[..., 0, :]], dim=-2).flatten(-3)
+        first, second = pieces.unbind(-2)  # one node, where two selections would each fill a gradient with zeros
+        turned = torch.stack([-second, first], dim=-2).flatten(-3)
         return x * self.cos.to(x.dtype) + turned * self.sin.to(x.dtype)
 
 

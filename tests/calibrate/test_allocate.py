@@ -109,6 +109,8 @@ def test_the_block_loss_merges_tasks_by_the_recipe_s_weights(toy_model, scenes, 
     by_hand = fgq.quantize(toy_model, scenes, fisher=fisher.calibration_weights({"points": 1.0}), **options)
     images = scenes[0].images
     assert torch.equal(by_recipe(images).depth, by_hand(images).depth)
+    stated = [small.quantization.recipe.estimator for small in (by_recipe, by_hand)]
+    assert stated == [fisher.estimator, None]  # of plain weights nobody knows where they come from
 
 
 def test_what_cannot_be_dealt_is_refused(toy_model, scenes, fisher):

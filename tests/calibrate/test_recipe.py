@@ -8,7 +8,11 @@ from fgq.errors import FgqError
 
 def test_the_published_recipes_differ_only_where_the_papers_say():
     rtn, flatquant, fgq = (RECIPES[name].to_dict() for name in ("rtn", "flatquant", "fgq"))
-    assert {key: fgq[key] for key in fgq if fgq[key] != flatquant[key]} == {"name": "fgq", "weighting": "fisher"}
+    changed = {key: fgq[key] for key in fgq if fgq[key] != flatquant[key]}
+    assert changed == {"name": "fgq", "weighting": "fisher", "estimator": "sum_of_outputs"}
+    better = RECIPES["fgq+"].to_dict()
+    changed = {key: better[key] for key in fgq if fgq[key] != better[key]}
+    assert changed == {"name": "fgq+", "estimator": "hutchinson", "rounding": "gptq"}
     changed = {key: flatquant[key] for key in rtn if rtn[key] != flatquant[key]}
     assert changed == {"name": "flatquant", "transforms": "kronecker", "clipping": "learned"}
     settings = {key: fgq[key] for key in ("epochs", "clips_per_step", "learning_rate", "clip_rate_factor")}
@@ -54,6 +58,7 @@ def test_a_recipe_survives_json():
             "transforms 'turn' is unknown: choose none or diagonal or rotation or rotation_s",
         ),
         ({"weighting": "hessian"}, "weighting 'hessian' is unknown"),
+        ({"estimator": "guess"}, "estimator 'guess' is unknown: choose sum_of_outputs"),
         ({"block_inputs": "noisy"}, "block_inputs 'noisy' is unknown"),
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
         ({"epochs": "3"}, "epochs must be of type int, not '3'"),

@@ -85,6 +85,14 @@ def test_a_calibration_that_was_stopped_goes_on_with_the_same_command(command, t
     assert whole.read_bytes() == small.read_bytes() and not unfinished.exists()
 
 
+def test_without_a_table_the_recipe_s_own_estimator_is_used(command, toy_model, tmp_path):
+    toy_model.save(tmp_path / "toy")
+    call = ("quantize", tmp_path / "toy", "--out", tmp_path / "small", *SCENES, "--epochs", 1)
+    for name, estimator in (("fgq+", "hutchinson"), ("fgq", "sum_of_outputs")):
+        assert command(*call, "--recipe", name)[0] == 0
+        assert fgq.load_model(tmp_path / "small").quantization.recipe.estimator == estimator
+
+
 def test_workers_share_the_blocks(command, toy_model, tmp_path):
     toy_model.save(tmp_path / "toy")
     for workers in (1, 2):
