@@ -177,6 +177,24 @@ def test_the_full_model_is_left_as_it_was_and_in_place_it_becomes_the_result(toy
     assert same is toy_model and fingerprint(same) == fingerprint(other)
 
 
+def test_after_a_stop_parts_and_smoothing_come_out_the_same(run, tmp_path):
+    whole = run("quantvggt", 4, 4, resume_dir=tmp_path / "blocks", **BOTH)
+    (tmp_path / "blocks" / "G0.safetensors").unlink()
+    (tmp_path / "blocks" / "F1.safetensors").unlink()
+    again = run("quantvggt", 4, 4, resume_dir=tmp_path / "blocks", **BOTH)
+    assert fingerprint(again) == fingerprint(whole) and again.quantization.parts == whole.quantization.parts
+    with pytest.raises(FgqError, match="differs in recipe's camera_head"):
+        run("quantvggt", 4, 4, resume_dir=tmp_path / "blocks", encoder="nearest")
+
+
+def test_work_on_another_device_ends_where_the_model_was(toy_model, run):
+    """The device cpu:0 is another device than cpu to torch, and computes the same."""
+    here, there = (run("quantvggt", 4, 4, device=device, **BOTH) for device in (None, "cpu:0"))
+    assert fingerprint(here) == fingerprint(there) and here.quantization.parts == there.quantization.parts
+    for model in (there, toy_model):
+        assert {value.device for value in model.state_dict().values()} == {torch.device("cpu")}
+
+
 def test_half_precision_parts_keep_the_model_s_type(toy_model, images, tmp_path):
     small = quantize(toy_model.bfloat16(), recipe="rtn", progress=False, **BOTH)
     assert {value.dtype for value in small.state_dict().values()} == {torch.bfloat16, torch.int8}
