@@ -44,7 +44,9 @@ def pairs_of(matrices: Sequence[LearnableMatrix]) -> list[MatrixPair]:
         free = torch.stack([matrices[index].free for index in alike])
         stretch = torch.stack([matrices[index].stretch for index in alike])
         sides = StretchedRotations.apply(free, stretch)
-        found |= {index: MatrixPair(*pair) for index, *pair in zip(alike, *(side.unbind() for side in sides), strict=True)}
+        found |= {
+            index: MatrixPair(*pair) for index, *pair in zip(alike, *(side.unbind() for side in sides), strict=True)
+        }
     return [found[index] for index in range(len(matrices))]
 
 
