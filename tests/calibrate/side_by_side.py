@@ -22,7 +22,7 @@ from fgq.calibrate.tokens import TokenLayouts, embed_clips, run_full_precision
 from fgq.memory.peak import PeakBytes
 from tests.calibrate.straightforward import StraightforwardBlock, calibrate_straightforwardly, separate_clips
 
-BLOCKS, CLIPS, EPOCHS, TURNS = ("F0", "G0", "F3", "G3"), 16, 3, 1
+BLOCKS, CLIPS, EPOCHS, TURNS = ("F0", "G0", "F3", "G3"), 16, 8, 3
 TWIN, OURS, SHARED = "straightforward", "ours", "ours, shared clip"
 
 
