@@ -23,15 +23,17 @@ class MultiplyKronecker(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, left: Tensor, right: Tensor | None) -> Tensor:
-        rows = x if right is None else (x.reshape(-1, len(right)) @ right).view(x.shape)
-        ctx.save_for_backward(x, left, right, rows)
-        # A batched product of an expanded matrix is the fastest way on a CPU, forward and backward.
-        return torch.bmm(left.T.expand(len(x), -1, -1), rows)
+        ctx.dtype = x.dtype
+        with torch.autocast(x.device.type, enabled=False):  # what is rounded next should not be rounded before
+            x = x.to(left.dtype)
+            rows = x if right is None else (x.reshape(-1, len(right)) @ right).view(x.shape)
+            ctx.save_for_backward(x, left, right, rows)
+            # A batched product of an expanded matrix is the fastest way on a CPU, forward and backward.
+            return torch.bmm(left.T.expand(len(x), -1, -1), rows)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        saved = ctx.saved_tensors  # under autocast the gradient may be in half precision where they are not
-        x, left, right, rows = (None if value is None else value.to(gradient.dtype) for value in saved)
+        x, left, right, rows = ctx.saved_tensors
         of_x = of_left = of_right = None
         if ctx.needs_input_grad[1]:
             of_left = torch.bmm(rows, gradient.transpose(1, 2)).sum(0)
@@ -41,8 +43,7 @@ class MultiplyKronecker(torch.autograd.Function):
                 flat = of_x.view(-1, len(right))
                 of_right = x.reshape(-1, len(right)).T @ flat if ctx.needs_input_grad[2] else None
                 of_x = (flat @ right.T).view(x.shape) if ctx.needs_input_grad[0] else None
-        found = zip((of_x, of_left, of_right), saved[:3], strict=True)
-        return tuple(None if gradient is None else gradient.to(value.dtype) for gradient, value in found)
+        return None if of_x is None else of_x.to(ctx.dtype), of_left, of_right
 
 
 def apply_left(x: Float[Tensor, "*rows width"], left: Float[Tensor, "l l"]) -> Float[Tensor, "*rows width"]:

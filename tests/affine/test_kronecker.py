@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fgq.affine import LearnableKronecker, apply_kronecker, apply_left, balanced_factors
-from fgq.affine.kronecker import diagonal_ratio
+from fgq.affine import GivenKronecker, LearnableKronecker, apply_kronecker, apply_left, balanced_factors
+from fgq.affine.kronecker import all_matrices, diagonal_ratio
 
 
 def random(*shape, seed=0):
@@ -72,3 +72,27 @@ def test_a_diagonal_that_learning_brought_to_zero_is_moved_off_it():
         transform.diagonal[3:5] = torch.tensor([0.0, -1e-30])
     transform.keep_invertible()
     assert transform.diagonal[3:6].tolist() == pytest.approx([1e-5, -1e-5, 1.0])
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_gradients_of_the_product_are_those_of_the_definition(both):
+    x, left, right = (
+        random(*shape, seed=seed).requires_grad_() for seed, shape in enumerate([(5, 12), (3, 3), (4, 4)])
+    )
+    arguments = (x, left, right) if both else (x, left)
+    assert torch.autograd.gradcheck(apply_kronecker if both else apply_left, arguments)
+
+
+def test_matrices_computed_together_are_those_computed_alone():
+    sizes, generator = {"a": (2, 3), "b": (3, 2), "c": (3, 3)}, torch.Generator().manual_seed(0)
+    learnable = {
+        name: LearnableKronecker(*size, torch.ones(size[0] * size[1]), generator) for name, size in sizes.items()
+    }
+    known = GivenKronecker(torch.eye(2), torch.eye(2))
+    found = all_matrices(learnable | {"d": known})
+    assert list(found) == ["a", "b", "c", "d"] and torch.equal(found["d"].left.forward, torch.eye(2))
+    for name, transform in learnable.items():
+        for side in ("left", "right"):
+            together, alone = getattr(found[name], side), getattr(transform, side).pair()
+            assert torch.allclose(together.forward, alone.forward, atol=1e-6)
+            assert torch.allclose(together.forward.T @ together.inverse, torch.eye(len(alone.forward)), atol=1e-5)

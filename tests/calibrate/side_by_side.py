@@ -20,9 +20,9 @@ from fgq.affine import LearnableBlock
 from fgq.calibrate.block_loop import BlockProblem, block_generator, calibrate_block
 from fgq.calibrate.tokens import TokenLayouts, embed_clips, run_full_precision
 from fgq.memory.peak import PeakBytes
-from tests.calibrate.straightforward import StraightforwardBlock, calibrate_straightforwardly
+from tests.calibrate.straightforward import StraightforwardBlock, calibrate_straightforwardly, separate_clips
 
-BLOCKS, CLIPS, EPOCHS, TURNS = ("F0", "G0", "F3", "G3"), 16, 3, 1
+BLOCKS, CLIPS, EPOCHS, TURNS = ("F0", "G0", "F3", "G3"), 16, 8, 3
 TWIN, OURS, SHARED = "straightforward", "ours", "ours, shared clip"
 
 
@@ -50,11 +50,7 @@ def measure(variant: str, threads: int) -> tuple[float, float, int, list[float]]
             _, log = calibrate_block(name, block, problem, largest, recipe, generator, lambda epoch, loss: None)
             return log.final_weighted_loss
         start = LearnableBlock(block, recipe.block_spec(), largest, recipe.smooth_alpha, generator).state_dict()
-        merged = (0, 0) if name[0] == "F" else (0, 1)  # a global block reads the tokens of all frames at once
-        clips, targets = (
-            [tokens if name[0] == "F" else tokens.flatten(*merged)[None] for tokens in tensor]
-            for tensor in (problem.inputs, problem.targets)
-        )
+        clips, targets = (separate_clips(tokens, name[0]) for tokens in (problem.inputs, problem.targets))
         rotary = layouts.of(1).rotary[name[0]]
         twin = StraightforwardBlock(block, start, 4, 4)
         return calibrate_straightforwardly(twin, clips, targets, rotary, problem.weights, EPOCHS)[1]
