@@ -7,6 +7,7 @@ from fgq.plots.costs import show_costs
 from fgq.plots.damage import DEVIATION_LABELS, show_benchmark, show_deviations
 from fgq.plots.degradation import show_degradation, show_scene_scatter
 from fgq.plots.fisher import show_fisher
+from fgq.plots.flatness import show_on_grid, show_site_statistics
 from fgq.plots.reconstruction import camera_centres, rotation_angles, show_depth, show_scene, show_top_view
 from fgq.plots.side_by_side import side_by_side
 from fgq.plots.style import (
@@ -36,9 +37,11 @@ __all__ = [
     "show_depth_alignment",
     "show_deviations",
     "show_fisher",
+    "show_on_grid",
     "show_point_alignment",
     "show_scene",
     "show_scene_scatter",
+    "show_site_statistics",
     "show_sparsification",
     "show_table",
     "show_top_view",
