@@ -51,7 +51,7 @@ def show_on_grid(inputs: Mapping[str, Tensor], bits: int) -> Figure:
         x = x.detach().flatten(0, -2)
         steps = (x / grid.find_scale(*grid.find_range(x))[0]).flatten().cpu().numpy()
         edges = np.arange(grid.lowest - 0.5, grid.highest + 0.5 + 1e-9, 0.125)
-        axis.hist(steps, bins=edges, density=True, color="#4c72b0")
+        axis.hist(steps, bins=edges, density=True, color="#4c72b0", linewidth=0)
         for code in range(grid.lowest, grid.highest + 1):
             axis.axvline(code, color="#c44e52", linewidth=0.7, alpha=0.7)
         axis.set(xlabel="value / step of its token", title=f"{name}\n{(abs(steps) < 0.5).mean():.0%} become zero")
