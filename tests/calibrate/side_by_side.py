@@ -34,7 +34,7 @@ def measure(variant: str, threads: int) -> tuple[float, float, int, list[float]]
     weights = fgq.estimate_fisher(model, scenes[:4], progress=False).calibration_weights()
     clip = "shared" if variant == SHARED else "separate"
     recipe = fgq.calibrate.find_recipe("fgq", 4, 4, {"epochs": EPOCHS, "qkv_clip": clip})
-    layouts = TokenLayouts(model, scenes[0].images)
+    layouts = TokenLayouts(model.config, scenes[0].images, model.device)
     inputs = embed_clips(model, scenes, recipe, model.device)
     blocks = []
     for index, (name, block) in enumerate(model.aggregator.blocks()):

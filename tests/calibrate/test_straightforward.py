@@ -33,7 +33,7 @@ def problems(build_toy):
     images = torch.rand(5, 3, 3, 16, 16, generator=torch.Generator().manual_seed(2))
     scenes = [Scene(name=str(index), images=each) for index, each in enumerate(images)]
     weights = torch.rand(model.config.num_blocks, 16, generator=torch.Generator().manual_seed(4)) + 0.01
-    layouts = TokenLayouts(model, images[0])
+    layouts = TokenLayouts(model.config, images[0], model.device)
 
     def prepare(recipe):
         inputs = embed_clips(model, scenes, recipe, model.device)
