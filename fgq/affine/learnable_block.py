@@ -47,10 +47,9 @@ class LearnableBlock(nn.Module):
                 largest = input_max[site.name] if input_max is not None else None
                 self.transforms[site.name] = self.make_transform(site, weight, largest, alpha, generator)
             clips = spec.num_clips(site.projections)
-            learns = spec.clipping == "learned"
             ranges = len(weight) * spec.weight.num_groups(weight.shape[1])
-            self.weight_clips[site.name] = make_clip(ranges, learns and not spec.weight_at(site).is_off)
-            self.input_clips[site.name] = make_clip(clips, learns and not spec.activation.is_off)
+            self.weight_clips[site.name] = make_clip(ranges, spec.clips_weights and not spec.weight_at(site).is_off)
+            self.input_clips[site.name] = make_clip(clips, spec.clips_activations and not spec.activation.is_off)
         self.to(block.norm1.weight.device)
 
     def make_transform(
@@ -124,7 +123,7 @@ class LearnableBlock(nn.Module):
         weight, bias = linear.weight, linear.bias
         if site.name in matrices:
             weight = matrices[site.name].apply_inverse(weight)
-        if not self.spec.weight_at(site).is_off and self.spec.clipping == "learned":
+        if not self.spec.weight_at(site).is_off and self.spec.clips_weights:
             groups = weight.reshape(-1, self.spec.weight.group or weight.shape[1])  # each has a clip of its own
             weight = clip_weight(groups, self.weight_clips[site.name].factors()).view_as(weight)
         if site.name == "attn_in" and matrices:

@@ -12,6 +12,8 @@ from fgq.quant.grid import Grid
 TRANSFORMS = ("none", "diagonal", "rotation", "rotation_smoothing", "kronecker")
 ROTATIONS = ("rotation", "rotation_smoothing")
 AT_RUN_TIME = (*ROTATIONS, "kronecker")  # leave matrices behind that are multiplied when the model runs
+# Whose ranges get learnt factors: FlatQuant's LWC, its LAC, or both.
+CLIPPING = ("none", "weights", "activations", "learned")
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,14 @@ class BlockSpec:
     weight: Grid
     activation: Grid
     transforms: str = "none"  # one of TRANSFORMS
-    clipping: str = "none"  # "learned": factors on every range
+    clipping: str = "none"  # one of CLIPPING
     qkv_clip: str = "separate"  # "shared": one clip for the input of q, k and v
     layer_bits: tuple[int, ...] | None = None  # of q/k/v, o, fc1 and fc2
 
     def __post_init__(self):
         for field, allowed in (
             ("transforms", TRANSFORMS),
-            ("clipping", ("none", "learned")),
+            ("clipping", CLIPPING),
             ("qkv_clip", ("separate", "shared")),
         ):
             if getattr(self, field) not in allowed:
@@ -51,4 +53,12 @@ class BlockSpec:
 
     def num_clips(self, projections: tuple[str, ...]) -> int:
         """Activation quantizers in front of a linear layer that stacks these projections."""
-        return len(projections) if self.qkv_clip == "separate" and self.clipping == "learned" else 1
+        return len(projections) if self.qkv_clip == "separate" and self.clips_activations else 1
+
+    @property
+    def clips_weights(self) -> bool:
+        return self.clipping in ("weights", "learned")
+
+    @property
+    def clips_activations(self) -> bool:
+        return self.clipping in ("activations", "learned")

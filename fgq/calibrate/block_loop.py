@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -78,18 +78,18 @@ class NotFinite(ArithmeticError):
     """The loss became NaN or infinite."""
 
 
-def fit(block: LearnableBlock, problem: BlockProblem, recipe: Recipe, report: Report) -> int:
-    """Trains the block in place and leaves it with the parameters of its best epoch, whose number is returned.
+def fit(block: LearnableBlock, problem: BlockProblem, recipe: Recipe, report: Report) -> tuple[int, tuple[float, ...]]:
+    """Trains the block in place and leaves it with the parameters of its best epoch.
 
-    The best epoch has the lowest mean loss over its steps. Raises NotFinite; then too the block is left at its best
-    epoch, or as it was when there was none.
+    Returns that epoch's number and the mean loss over the steps of every epoch, of which the best has the lowest.
+    Raises NotFinite; then too the block is left at its best epoch, or as it was when there was none.
     """
     groups = [(block.transform_parameters(), 1.0), (block.clip_parameters(), recipe.clip_rate_factor)]
     groups = [{"params": list(parameters), "factor": factor} for parameters, factor in groups if parameters]
     parameters = [parameter for group in groups for parameter in group["params"]]
     optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
     steps = list(batches(len(problem.inputs), recipe.clips_per_step))
-    total, step, best_epoch, mean = recipe.epochs * len(steps), 0, 0, math.inf
+    total, step, best_epoch, curve = recipe.epochs * len(steps), 0, 0, []
     lowest, best = math.inf, [parameter.detach().clone() for parameter in parameters]
     device = problem.layouts.device.type
     for epoch in range(1, recipe.epochs + 1):
@@ -106,7 +106,7 @@ def fit(block: LearnableBlock, problem: BlockProblem, recipe: Recipe, report: Re
             block.keep_invertible()
             losses.append(loss.detach())
             step += 1
-            report(epoch, mean)
+            report(epoch, curve[-1] if curve else math.inf)
         mean = torch.stack(losses).mean().item()
         if not math.isfinite(mean):
             restore(parameters, best)
@@ -114,8 +114,9 @@ def fit(block: LearnableBlock, problem: BlockProblem, recipe: Recipe, report: Re
         if mean < lowest:
             lowest, best_epoch = mean, epoch
             best = [parameter.detach().clone() for parameter in parameters]
+        curve.append(mean)
     restore(parameters, best)
-    return best_epoch
+    return best_epoch, tuple(curve)
 
 
 @torch.no_grad()
@@ -124,18 +125,42 @@ def restore(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
         parameter.copy_(value)
 
 
-def fit_with_care(block: LearnableBlock, problem: BlockProblem, recipe: Recipe, report: Report) -> tuple[int, float]:
-    """`fit`, and after a loss that is not finite again from the best epoch at a tenth of the rate, a few times.
+@dataclass(frozen=True)
+class Learnt:
+    """What learning made of a block; `harmful` when no attempt made the loss smaller than it was before."""
 
-    Returns the best epoch of the last attempt and its learning rate. Raises NotFinite when every attempt failed.
+    block: QuantizedBlock
+    losses: Losses
+    epoch: int
+    curve: tuple[float, ...]
+    rate: float
+    harmful: bool
+
+
+def learn(block: LearnableBlock, problem: BlockProblem, recipe: Recipe, report: Report, initial: Losses) -> Learnt:
+    """`fit`, rounded and measured; where that fails, again at a tenth of the rate, a few times.
+
+    After a loss that is not finite, learning goes on from the best epoch; after one that ends above `initial`, from the
+    start. Raises NotFinite when the last attempt's loss was not finite.
     """
+    parameters = [*block.transform_parameters(), *block.clip_parameters()]
+    start = [parameter.detach().clone() for parameter in parameters]
     for attempt in range(ATTEMPTS):
         rate = recipe.learning_rate * RETREAT**attempt
         try:
-            return fit(block, problem, replace(recipe, learning_rate=rate), report), rate
+            epoch, curve = fit(block, problem, replace(recipe, learning_rate=rate), report)
+            rounded = round_weights(block, problem, recipe)
+            losses = problem.measure(rounded, recipe.clips_per_step)
+            if not math.isfinite(losses[1]):
+                raise NotFinite(f"the loss of the learnt block is {losses[1]}")
         except NotFinite as failure:
-            last = failure
-    raise last
+            if attempt + 1 == ATTEMPTS:
+                raise failure
+            continue
+        if losses[1] <= initial[1]:
+            return Learnt(rounded, losses, epoch, curve, rate, harmful=False)
+        restore(parameters, start)
+    return Learnt(rounded, losses, epoch, curve, rate, harmful=True)
 
 
 def round_weights(block: LearnableBlock, problem: BlockProblem, recipe: Recipe) -> QuantizedBlock:
@@ -162,8 +187,8 @@ def calibrate_block(
 ) -> tuple[QuantizedBlock, BlockLog]:
     """One block, from full precision to fixed codes.
 
-    A block whose loss stops being finite falls back to round-to-nearest, and one that learning made worse to its start;
-    either way the log says so.
+    A block whose loss stops being finite, or ends above that of rounding to nearest, is rounded to nearest. One that
+    learning made worse than its start stays at its start. The log says so.
     """
     started = time.perf_counter()
     spec = recipe.block_spec()
@@ -174,26 +199,30 @@ def calibrate_block(
     kept = round_weights(learnable, problem, recipe)
     initial = final = problem.measure(kept, measure)
     condition = learnable.condition()
-    epoch, steps, warning = None, 0, None
+    learnt, failure, warning = None, None, None
     if recipe.learns:
         try:
-            epoch, rate = fit_with_care(learnable, problem, recipe, report)
-            learnt = round_weights(learnable, problem, recipe)
-            losses = problem.measure(learnt, measure)
-            if not math.isfinite(losses[1]):
-                raise NotFinite(f"the loss of the learnt block is {losses[1]}")
-            if losses[1] <= initial[1]:
-                kept, final, condition = learnt, losses, learnable.condition()
-                if rate != recipe.learning_rate:
-                    warning = f"block {name}: the loss diverged, so the learning rate was lowered to {rate:g}"
+            learnt = learn(learnable, problem, recipe, report, initial)
+            if learnt.harmful:
+                warning = f"block {name}: learning raised the loss at every rate tried, so its start was kept"
             else:
-                epoch, warning = 0, f"block {name}: learning raised the loss, so its start was kept"
-        except NotFinite as failure:
-            learnable.become_neutral()
-            kept, epoch, condition = learnable.freeze(), None, learnable.condition()
-            final = problem.measure(kept, measure)
-            warning = f"block {name}: {failure}, so it was rounded to nearest; try a lower learning_rate"
-        steps = recipe.epochs * len(list(batches(len(problem.inputs), recipe.clips_per_step)))
+                kept, final, condition = learnt.block, learnt.losses, learnable.condition()
+                if learnt.rate != recipe.learning_rate:
+                    warning = f"block {name}: the loss diverged, so the learning rate was lowered to {learnt.rate:g}"
+            if final[1] > rtn_losses[1]:
+                failure = f"its loss ends {final[1] / rtn_losses[1]:.3g} times as high as that of rounding to nearest"
+        except NotFinite as error:
+            failure = str(error)
+    if failure:
+        learnable.become_neutral()
+        kept, condition = learnable.freeze(), learnable.condition()
+        final = problem.measure(kept, measure)
+        warning = f"block {name}: {failure}, so it was rounded to nearest; try a lower learning_rate"
+    steps = recipe.epochs * len(list(batches(len(problem.inputs), measure))) if recipe.learns else 0
+    epoch = None if learnt is None or failure else 0 if learnt.harmful else learnt.epoch
+    curve, rate = ((), None) if learnt is None else (learnt.curve, learnt.rate)
     seconds = time.perf_counter() - started
     losses = (rtn_losses[0], initial[0], final[0], rtn_losses[1], initial[1], final[1])
-    return kept, BlockLog(name, *losses, steps, epoch, seconds, warning, **condition)
+    return kept, BlockLog(
+        name, *losses, steps, epoch, seconds, warning, **condition, epoch_losses=curve, learning_rate=rate
+    )

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from fgq.affine.spec import TRANSFORMS, BlockSpec
+from fgq.affine.spec import CLIPPING, TRANSFORMS, BlockSpec
 from fgq.errors import FgqError
 from fgq.fisher.estimators import ESTIMATORS
 from fgq.quant.grid import OFF_BITS, Grid
@@ -16,7 +16,7 @@ class RecipeError(FgqError):
 
 CHOICES = {
     "transforms": TRANSFORMS,
-    "clipping": ("none", "learned"),
+    "clipping": CLIPPING,
     "rounding": ("nearest", "gptq"),
     "weighting": ("uniform", "fisher"),
     "block_inputs": ("full_precision", "quantized"),
@@ -49,7 +49,7 @@ class Recipe:
     weight_group: int | None = None  # input channels of an output channel that share a scale; None for all
     activation_group: int | None = None  # channels of a token that share a scale, before one pair of clipping factors
     transforms: str = "none"  # of the inputs of the linear layers; see fgq.affine.spec.TRANSFORMS
-    clipping: str = "none"  # "learned": sigmoid factors on every range
+    clipping: str = "none"  # "learned": sigmoid factors on every range; or on those of "weights" or "activations"
     rounding: str = "nearest"  # of weights, once transforms and clips are fixed; or "gptq"
     weighting: str = "uniform"  # of channels in the block loss; "fisher" needs a Fisher table
     estimator: str | None = None  # of that table: the one the recipe is meant for, and in a result the one it had

@@ -9,6 +9,8 @@ CASES = [(bits, index) for bits in ("w4a4", "w4a8", "w8a8") for index in (2, 5)]
 SPECS = {
     "rtn": ("none", "none"),
     "clipping alone": ("none", "learned"),
+    "clipping of weights": ("kronecker", "weights"),
+    "clipping of activations": ("kronecker", "activations"),
     "transforms alone": ("kronecker", "none"),
     "both": ("kronecker", "learned"),
     "SmoothQuant": ("diagonal", "none"),
