@@ -278,12 +278,32 @@ def test_after_one_bad_step_learning_goes_on_from_the_best_epoch_at_a_lower_rate
     assert any(torch.equal(starts[40], end) for end in ends) and not torch.equal(starts[40], starts[0])
 
 
-def test_learning_that_only_harms_keeps_the_start(model):
-    with pytest.warns(UserWarning, match="learning raised the loss, so its start was kept"):
+def rounded_at_once(model, monkeypatch, factors, **changes):
+    """The log of a calibration whose measured losses are multiplied: rounding to nearest, the start, what was learnt."""
+    sound, calls = BlockProblem.measure, []
+
+    def measure(self, block, size):
+        calls.append(block)
+        factor = factors[min(len(calls) - 1, len(factors) - 1)]
+        return tuple(loss * factor for loss in sound(self, block, size))
+
+    monkeypatch.setattr(BlockProblem, "measure", measure)
+    return quantize(model, make_scenes(), "flatquant", **(QUICK | dict(epochs=1) | changes)).quantization.blocks
+
+
+def test_learning_that_only_harms_keeps_the_start(model, monkeypatch):
+    """Three attempts end above the start, which is still better than rounding to nearest."""
+    with pytest.warns(UserWarning, match="block F0: learning raised the loss at every rate tried, so its start was"):
+        log = rounded_at_once(model, monkeypatch, [1e3, 1e-3, 1, 1, 1, 1e-3])
+    assert log[0].kept_epoch == 0 and log[0].final_loss == log[0].initial_loss < log[0].rtn_loss
+
+
+def test_what_ends_above_rounding_to_nearest_is_rounded_to_nearest(model):
+    with pytest.warns(UserWarning, match="times as high as that of rounding to nearest, so it was rounded to nearest"):
         changes = QUICK | dict(learning_rate=3.0, warmup_steps=0, epochs=1)
         log = quantize(model, make_scenes(), "flatquant", 8, 8, **changes).quantization.blocks
-    kept = [block for block in log if block.kept_epoch == 0]
-    assert kept and all(block.final_loss == block.initial_loss for block in kept)
+    fell = [block for block in log if block.warning and "rounded to nearest" in block.warning]
+    assert fell and all(block.kept_epoch is None and block.final_loss == block.rtn_loss for block in fell)
 
 
 def test_broken_weights_are_an_error_that_names_the_block(model):
