@@ -17,7 +17,7 @@ from fgq.calibrate.log import BlockLog
 from fgq.calibrate.objective import block_loss, normalised
 from fgq.calibrate.recipe import Recipe
 from fgq.calibrate.start import start_block
-from fgq.calibrate.tokens import Clips, TokenLayouts, batches, block_arguments, run_clips
+from fgq.calibrate.tokens import Clips, TokenLayouts, batches, block_arguments, run_clips, stream
 from fgq.vggt.attention import Block
 
 FLOOR = 1e-3  # of the cosine schedule, as a share of the full rate
@@ -46,23 +46,19 @@ class BlockProblem:
         self.kind, self.inputs, self.targets, self.layouts = kind, inputs, targets, layouts
         self.weights = weights.to(layouts.device)
 
-    def loss(self, block: nn.Module, batch: slice) -> Float[Tensor, ""]:
-        output = run_clips(block, self.kind, self.layouts.bring(self.inputs[batch]).float(), self.layouts)
-        return block_loss(output.float(), self.layouts.bring(self.targets[batch]).float(), self.weights)
+    def loss(self, block: nn.Module, inputs: Clips, targets: Clips) -> Float[Tensor, ""]:
+        output = run_clips(block, self.kind, inputs, self.layouts)
+        return block_loss(output.float(), targets, self.weights)
 
     @torch.no_grad()
     def measure(self, block: QuantizedBlock, clips_per_step: int) -> Losses:
         """The mean loss over all clips."""
         plain = weighted = 0.0
-        for batch in batches(len(self.inputs), clips_per_step):
-            output = run_clips(block, self.kind, self.layouts.bring(self.inputs[batch]).float(), self.layouts)
-            error = (
-                (output.float() - self.layouts.bring(self.targets[batch]).float())
-                .square()
-                .flatten(0, -2)
-                .mean(0, dtype=torch.float64)
-            )
-            share = (batch.stop - batch.start) / len(self.inputs)
+        steps = batches(len(self.inputs), clips_per_step)
+        for inputs, targets in stream(self.layouts, steps, self.inputs, self.targets):
+            output = run_clips(block, self.kind, inputs, self.layouts)
+            error = (output.float() - targets).square().flatten(0, -2).mean(0, dtype=torch.float64)
+            share = len(inputs) / len(self.inputs)
             plain += share * error.mean().item()
             weighted += share * (error * self.weights).mean().item()
         return plain, weighted
@@ -94,12 +90,12 @@ def fit(block: LearnableBlock, problem: BlockProblem, recipe: Recipe, report: Re
     device = problem.layouts.device.type
     for epoch in range(1, recipe.epochs + 1):
         losses = []
-        for batch in steps:
+        for inputs, targets in stream(problem.layouts, steps, problem.inputs, problem.targets):
             rate = recipe.learning_rate * rate_factor(step, total, recipe.warmup_steps)
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["factor"]
             with torch.autocast(device, torch.bfloat16, enabled=recipe.autocast == "bfloat16"):
-                loss = problem.loss(block, batch)
+                loss = problem.loss(block, inputs, targets)
             optimiser.zero_grad()
             normalised(loss).backward()
             optimiser.step()
@@ -168,8 +164,8 @@ def round_weights(block: LearnableBlock, problem: BlockProblem, recipe: Recipe) 
     if recipe.rounding == "nearest" or not recipe.rounds_weights:
         return block.freeze()
     hessians: dict[str, Tensor] = {}
-    for batch in batches(len(problem.inputs), recipe.clips_per_step):
-        clips = problem.layouts.bring(problem.inputs[batch]).float()
+    steps = batches(len(problem.inputs), recipe.clips_per_step)
+    for (clips,) in stream(problem.layouts, steps, problem.inputs):
         for name, x in block.quantized_inputs(*block_arguments(problem.kind, clips, problem.layouts)).items():
             product = x.transpose(1, 2).double() @ x.double()
             hessians[name] = hessians[name] + product if name in hessians else product

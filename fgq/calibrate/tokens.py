@@ -1,6 +1,7 @@
 """The calibration clips as tokens, kept while block after block is calibrated."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from jaxtyping import Float
@@ -84,6 +85,28 @@ def tokens_shape(model: VGGT, scenes: Sequence[Scene]) -> tuple[int, int, int, i
 def batches(count: int, size: int) -> Iterator[slice]:
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
+
+
+def stream(layouts: TokenLayouts, steps: Iterable[slice], *tokens: Clips) -> Iterator[tuple[Clips, ...]]:
+    """Of each tensor the batches in float32 where the model computes.
+
+    Tokens at rest in another dtype or on another device, as those in files are, are read one batch ahead by a thread.
+    """
+
+    def read(batch: slice) -> tuple[Clips, ...]:
+        return tuple(layouts.bring(each[batch]).float() for each in tokens)
+
+    if all(each.dtype == torch.float32 and each.device == layouts.device for each in tokens):
+        yield from map(read, steps)
+        return
+    with ThreadPoolExecutor(1) as reader:
+        coming: Future | None = None
+        for batch in steps:
+            ready, coming = coming, reader.submit(read, batch)
+            if ready is not None:
+                yield ready.result()
+        if coming is not None:
+            yield coming.result()
 
 
 def run_clips(block: nn.Module, kind: str, clips: Clips, layouts: TokenLayouts) -> Clips:

@@ -4,7 +4,7 @@ from fgq.plots.accuracy import show_accuracy_curves
 from fgq.plots.alignment import show_depth_alignment, show_point_alignment
 from fgq.plots.confidence import show_sparsification
 from fgq.plots.costs import show_costs
-from fgq.plots.damage import DEVIATION_LABELS, show_benchmark, show_deviations
+from fgq.plots.damage import DEVIATION_LABELS, show_benchmark, show_benchmark_table, show_deviations
 from fgq.plots.degradation import show_degradation, show_scene_scatter
 from fgq.plots.fisher import show_fisher
 from fgq.plots.flatness import show_on_grid, show_site_statistics
@@ -30,6 +30,7 @@ __all__ = [
     "rotation_angles",
     "show_accuracy_curves",
     "show_benchmark",
+    "show_benchmark_table",
     "show_comparison",
     "show_costs",
     "show_degradation",

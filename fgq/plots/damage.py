@@ -1,10 +1,14 @@
 """What quantization did to the outputs, with intervals."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 
+from fgq.evaluation.metrics import METRICS
 from fgq.plots.style import RECIPE_COLOURS
 
 DEVIATION_LABELS = {
@@ -32,17 +36,50 @@ def show_benchmark(table: pd.DataFrame) -> Figure:
     """Deviation from full precision by bit setting and recipe, with intervals; logarithmic."""
     rows = table[table.recipe != "full precision"]
     setting = "W" + rows.weight_bits.astype(str) + "A" + rows.activation_bits.astype(str)
-    order = list(dict.fromkeys(setting))
-    figure, axes = plt.subplots(2, 2, figsize=(9, 6.5), layout="constrained")
+    order, recipes = list(dict.fromkeys(setting)), list(dict.fromkeys(rows.recipe))
+    figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
     for axis, (metric, label) in zip(axes.flat, DEVIATION_LABELS.items(), strict=True):
-        for shift, recipe in enumerate(dict.fromkeys(rows.recipe)):
+        for number, recipe in enumerate(recipes):
             part = rows[(rows.metric == metric) & (rows.recipe == recipe)]
-            place = [order.index(s) + 0.18 * (shift - 1) for s in setting[part.index]]
+            shift = 0.8 * ((number + 0.5) / len(recipes) - 0.5)  # side by side, a gap between the settings
+            place = [order.index(s) + shift for s in setting[part.index]]
             reach = np.stack([part["mean"] - part.low, part.high - part["mean"]])
             colour = RECIPE_COLOURS.get(recipe, "#999999")
-            axis.errorbar(place, part["mean"], yerr=reach, fmt="o", capsize=3, color=colour, label=recipe)
+            axis.errorbar(place, part["mean"], yerr=reach, fmt="o", markersize=4, capsize=2, color=colour, label=recipe)
         axis.set_xticks(range(len(order)), order)
         axis.set(title=label, yscale="log")
-    axes[0, 0].legend()
-    figure.suptitle("Deviation from full precision, full calibration, mean and 95 % interval over seeds and scenes")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize="small")
+    figure.suptitle("Deviation from full precision, mean and 95 % interval over seeds and scenes")
     return figure
+
+
+def show_benchmark_table(table: pd.DataFrame, metrics: Sequence[str]) -> Styler:
+    """Mean and paired interval of the difference to full precision: a row a setting and recipe, a column a metric.
+
+    `table` has what `Report.compare` with full precision gives, its ends as low_difference and high_difference. Bold:
+    the best mean of each setting.
+    """
+    rows = table[table.metric.isin(metrics)]
+    setting = "W" + rows.weight_bits.astype(str) + "A" + rows.activation_bits.astype(str)
+    rows = rows.assign(setting=setting)
+    means = rows.pivot_table(index=["setting", "recipe"], columns="metric", values="mean", sort=False)[list(metrics)]
+    texts = rows.assign(text=[_mean_and_interval(row) for _, row in rows.iterrows()])
+    texts = texts.pivot(index=["setting", "recipe"], columns="metric", values="text").loc[means.index, list(metrics)]
+
+    def best(column: pd.Series) -> np.ndarray:
+        value = means[column.name].drop("full precision", level="recipe", errors="ignore")
+        value = value if METRICS[column.name].higher_is_better else -value
+        return np.where(column.index.isin(value.groupby(level="setting").idxmax()), "font-weight: bold", "")
+
+    return (
+        texts.style.apply(best)
+        .set_table_attributes('class="dataframe"')
+        .set_table_styles([{"selector": "td", "props": "white-space: pre-line; text-align: right; font-size: 0.85em"}])
+    )
+
+
+def _mean_and_interval(row: pd.Series) -> str:
+    digits = 2 if row["mean"] >= 10 else 4
+    if pd.isna(row.low_difference):
+        return f"{row['mean']:.{digits}f}"
+    return f"{row['mean']:.{digits}f}\n[{row.low_difference:+.{digits}f}, {row.high_difference:+.{digits}f}]"

@@ -6,7 +6,18 @@ import seaborn as sns
 from pandas.io.formats.style import Styler
 from torch import Tensor
 
-RECIPE_COLOURS = {"full precision": "#555555", "rtn": "#c44e52", "flatquant": "#4c72b0", "fgq": "#55a868"}
+RECIPE_COLOURS = {
+    "full precision": "#555555",
+    "rtn": "#c44e52",
+    "smoothquant": "#dd8452",
+    "quarot": "#937860",
+    "gptq": "#da8bc3",
+    "quantvggt": "#8c8c8c",
+    "flatquant": "#4c72b0",
+    "flatquant, gptq rounding": "#64b5cd",
+    "fgq": "#55a868",
+    "fgq+": "#1a6b33",
+}
 TASK_COLOURS = {"camera": "#8172b3", "depth": "#ccb974", "points": "#64b5cd"}
 
 

@@ -279,7 +279,7 @@ def test_after_one_bad_step_learning_goes_on_from_the_best_epoch_at_a_lower_rate
 
 
 def rounded_at_once(model, monkeypatch, factors, **changes):
-    """The log of a calibration whose measured losses are multiplied: rounding to nearest, the start, what was learnt."""
+    """The log of a calibration whose measured losses are multiplied: rounding to nearest, start, what was learnt."""
     sound, calls = BlockProblem.measure, []
 
     def measure(self, block, size):

@@ -20,8 +20,8 @@ class RecordingProblem(BlockProblem):
         super().__init__(*arguments)
         self.losses = []
 
-    def loss(self, block, batch):
-        loss = super().loss(block, batch)
+    def loss(self, block, inputs, targets):
+        loss = super().loss(block, inputs, targets)
         self.losses.append(loss.item())
         return loss
 

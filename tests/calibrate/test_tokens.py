@@ -1,9 +1,11 @@
+import threading
+
 import pytest
 import torch
 
 from fgq.affine import SITES
 from fgq.calibrate import RECIPES, RecipeError
-from fgq.calibrate.tokens import TokenLayouts, check_scenes, embed_clips, run_full_precision
+from fgq.calibrate.tokens import TokenLayouts, batches, check_scenes, embed_clips, run_full_precision, stream
 from fgq.data.scene import Scene
 
 
@@ -54,3 +56,46 @@ def test_scenes_that_cannot_be_batched_are_named():
     wide = Scene("wide one", torch.rand(3, 3, 16, 32))
     with pytest.raises(RecipeError, match="wide one"):
         check_scenes([*make_scenes(2), wide], recipe)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_batches_come_in_order_and_complete(toy_model, dtype):
+    layouts = TokenLayouts(toy_model.config, make_scenes(1)[0].images, "cpu")
+    inputs, targets = torch.randn(2, 5, 3, 4, 6, generator=torch.Generator().manual_seed(0)).to(dtype)
+    pairs = list(stream(layouts, batches(5, 2), inputs, targets))
+    assert [len(clips) for clips, _ in pairs] == [2, 2, 1]
+    for got, whole in zip(map(torch.cat, zip(*pairs, strict=True)), (inputs, targets), strict=True):
+        assert got.dtype == torch.float32 and torch.equal(got, whole.float())
+
+
+def test_the_next_batch_is_read_while_this_one_is_used(toy_model, monkeypatch):
+    layouts, read = TokenLayouts(toy_model.config, make_scenes(1)[0].images, "cpu"), []
+    changed = threading.Condition()
+
+    def bring(self, tokens):
+        with changed:
+            read.append(threading.current_thread())
+            changed.notify_all()
+        return tokens
+
+    monkeypatch.setattr(TokenLayouts, "bring", bring)
+    coming = stream(layouts, batches(6, 2), torch.zeros(6, 1, dtype=torch.bfloat16))
+    next(coming)
+    with changed:
+        assert changed.wait_for(lambda: len(read) == 2, timeout=60)  # although only one was asked for
+    assert threading.current_thread() not in read
+    assert len(list(coming)) == 2 and len(read) == 3
+
+
+def test_a_batch_that_cannot_be_read_is_an_error_in_its_turn(toy_model, monkeypatch):
+    def bring(self, tokens):
+        if tokens[0] == 4:
+            raise OSError("the disk is gone")
+        return tokens
+
+    monkeypatch.setattr(TokenLayouts, "bring", bring)
+    layouts = TokenLayouts(toy_model.config, make_scenes(1)[0].images, "cpu")
+    coming = stream(layouts, batches(6, 2), torch.arange(6, dtype=torch.bfloat16))
+    assert [next(coming)[0].tolist(), next(coming)[0].tolist()] == [[0, 1], [2, 3]]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(coming)
