@@ -18,13 +18,16 @@ from fgq.plots.style import (
     show_table,
     use_book_style,
 )
+from fgq.plots.switches import CLEAR, UNCLEAR, show_switches, smallest_visible
 from fgq.plots.training import show_training_curve, training_curve
 from fgq.plots.worst import show_worst_scenes, worst_scenes
 
 __all__ = [
+    "CLEAR",
     "DEVIATION_LABELS",
     "RECIPE_COLOURS",
     "TASK_COLOURS",
+    "UNCLEAR",
     "camera_centres",
     "picture",
     "rotation_angles",
@@ -44,11 +47,13 @@ __all__ = [
     "show_scene_scatter",
     "show_site_statistics",
     "show_sparsification",
+    "show_switches",
     "show_table",
     "show_top_view",
     "show_training_curve",
     "show_worst_scenes",
     "side_by_side",
+    "smallest_visible",
     "training_curve",
     "use_book_style",
     "worst_scenes",
