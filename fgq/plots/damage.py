@@ -74,7 +74,7 @@ def show_benchmark_table(table: pd.DataFrame, metrics: Sequence[str]) -> Styler:
     return (
         texts.style.apply(best)
         .set_table_attributes('class="dataframe"')
-        .set_table_styles([{"selector": "td", "props": "white-space: pre-line; text-align: right; font-size: 0.85em"}])
+        .set_table_styles([{"selector": "td", "props": "white-space: pre; text-align: right; font-size: 0.8em"}])
     )
 
 

@@ -18,25 +18,29 @@ def show_degradation(comparison: pd.DataFrame, metrics: Sequence[str] = HEADLINE
     `comparison` is what `Report.compare` with full precision gives: recipe, weight_bits, activation_bits, metric,
     difference, low, high, harm. Positive is worse; the scale is logarithmic beyond 1 %.
     """
-    figure, axes = plt.subplots(1, len(metrics), figsize=(3.7 * len(metrics), 3.6), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, len(metrics), figsize=(3.7 * len(metrics), 4.2), squeeze=False, layout="constrained")
     setting = "W" + comparison.weight_bits.astype(str) + "A" + comparison.activation_bits.astype(str)
     order = list(dict.fromkeys(setting))
     recipes = list(dict.fromkeys(comparison.recipe))
     for axis, metric in zip(axes[0], metrics, strict=True):
         for number, recipe in enumerate(recipes):
             rows = comparison[(comparison.metric == metric) & (comparison.recipe == recipe)]
-            place = [order.index(name) + 0.12 * (number - (len(recipes) - 1) / 2) for name in setting[rows.index]]
+            shift = min(0.12, 0.8 / len(recipes)) * (number - (len(recipes) - 1) / 2)  # a gap between the settings
+            place = [order.index(name) + shift for name in setting[rows.index]]
             percent = rows.harm / rows.difference  # of one unit of the metric; the sign is that of worse
             ends = np.sort(np.stack([rows.low * percent, rows.high * percent]), axis=0)
             reach = np.stack([rows.harm - ends[0], ends[1] - rows.harm]).clip(min=0)
             colour = RECIPE_COLOURS.get(recipe, "#999999")
-            axis.errorbar(place, rows.harm, yerr=reach, fmt="o-", capsize=3, color=colour, label=recipe)
+            axis.errorbar(
+                place, rows.harm, yerr=reach, fmt="o-", markersize=4, linewidth=1, capsize=2, color=colour, label=recipe
+            )
         axis.axhline(0, color="black", linewidth=1)
         axis.set_yscale("symlog", linthresh=1)
         axis.set_xticks(range(len(order)), order)
         axis.set_title(f"{METRICS[metric].task}: {metric}", fontsize="medium")
     axes[0, 0].set_ylabel("harm (% of full precision)")
-    axes[0, 0].legend(fontsize="small")
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=min(len(recipes), 5), fontsize="small")
     return figure
 
 
