@@ -264,7 +264,8 @@ def test_after_one_bad_step_learning_goes_on_from_the_best_epoch_at_a_lower_rate
     def loss(self, block, inputs, targets):
         calls.append(inputs)
         starts.append(block.weight_clips["fc1_in"].logits.detach().clone())
-        return sound(self, block, inputs, targets) * (float("nan") if len(calls) == 40 else 1)  # the last step of epoch 20
+        bad = len(calls) == 40  # the last step of epoch 20
+        return sound(self, block, inputs, targets) * (float("nan") if bad else 1)
 
     monkeypatch.setattr(BlockProblem, "loss", loss)
     with pytest.warns(UserWarning, match="block F0: the loss diverged, so the learning rate was lowered to 0.005"):
