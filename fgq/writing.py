@@ -1,0 +1,194 @@
+"""The one place that writes: files and folders that appear whole or not at all, and one writer at a time."""
+
+import contextlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+
+from fgq.errors import FgqError
+
+PART = ".part"  # ends the name of what is not finished; such a file is never read
+LOCK = ".lock"
+
+
+@contextmanager
+def whole_file(path: str | Path, what: str = "the file") -> Iterator[Path]:
+    """A path to write to, beside `path`, whose name it gets when the block has ended and its bytes are on the disk.
+
+    After an error or a kill, `path` is as it was. Folders on the way are made. The file gets the usual permissions,
+    whatever its writer gave it. Raises FgqError where the disk does not take it.
+    """
+    path = Path(path).expanduser()
+    part = part_of(path)
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                mode = os.fstat(file.fileno()).st_mode & 0o777
+            yield part
+            part.chmod(mode)
+            settle(part, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise
+    except (OSError, SafetensorError) as error:
+        raise FgqError(f"{path}: cannot write {what} ({reason(error)}): free some space or choose another path") from (
+            error
+        )
+
+
+def write_bytes(path: str | Path, content: bytes, what: str = "the file") -> None:
+    """As `whole_file`."""
+    with whole_file(path, what) as part:
+        part.write_bytes(content)
+
+
+def write_text(path: str | Path, text: str, what: str = "the file") -> None:
+    """In UTF-8, as `whole_file`."""
+    write_bytes(path, text.encode("utf-8"), what)
+
+
+def write_json(path: str | Path, content: object, what: str = "the file") -> None:
+    """Plain values, one a line; others by their text. As `whole_file`."""
+    write_text(path, json.dumps(content, indent=1, default=str) + "\n", what)
+
+
+@contextmanager
+def whole_folder(path: str | Path, what: str = "the folder") -> Iterator[Path]:
+    """An empty folder to fill, beside `path`, whose name it gets when the block has ended.
+
+    After an error or a kill there is no `path`. Raises FgqError where `check_new_folder` does, and where the disk does
+    not take it.
+    """
+    path = check_new_folder(path)
+    part = part_of(path)
+    try:
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            yield part
+            os.replace(part, path)  # an empty folder of that name may be there
+            settle_folder(path.parent)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+    except (OSError, SafetensorError) as error:
+        raise FgqError(f"{path}: cannot write {what} ({reason(error)}): free some space or choose another path") from (
+            error
+        )
+
+
+def check_new_folder(path: str | Path) -> Path:
+    """The path of a folder that can be made. Raises FgqError where something stands there or nothing can be written.
+
+    What a command makes goes into a folder of its own, so that no older file is taken for a new one and nothing is
+    overwritten; an empty folder will do.
+    """
+    path = check_name(path)
+    try:
+        if path.is_dir() and not any(path.iterdir()):
+            check_writable(path)
+            return path
+        taken = os.path.lexists(path)
+    except OSError as error:
+        raise FgqError(f"{path}: cannot be used as a folder ({reason(error)}): choose another path") from error
+    if taken:
+        kind = "is not empty" if path.is_dir() else "is a file"
+        raise FgqError(f"{path}: {kind}; choose a new folder, so that no older file is taken for a new one")
+    check_writable(path.parent)
+    return path
+
+
+def check_file(path: str | Path) -> Path:
+    """The path of a file that can be written, or replaced. Raises FgqError for a folder and where nothing can be."""
+    path = check_name(path)
+    try:
+        folder = path.is_dir()
+    except OSError as error:
+        raise FgqError(f"{path}: cannot be used as a file ({reason(error)}): choose another path") from error
+    if folder:
+        raise FgqError(f"{path}: is a folder: give the path of a file")
+    check_writable(path.parent)
+    return path
+
+
+def check_name(path: str | Path) -> Path:
+    """With ~ resolved. Raises FgqError for a path without a name of its own, such as an empty one, `..` or `/`."""
+    try:
+        path = Path(path).expanduser()
+    except RuntimeError as error:
+        raise FgqError(f"{path}: {error}: give the whole path") from error
+    if path.name in ("", ".."):
+        raise FgqError(f"{str(path)!r}: is no name of a new file or folder: give one, such as out/name")
+    return path
+
+
+def check_writable(folder: Path) -> None:
+    """Raises FgqError unless a file can be made in the folder, or in the nearest one above that exists."""
+    place = folder
+    try:
+        while not os.path.lexists(place) and place != place.parent:
+            place = place.parent
+        probe = place / f".{os.getpid()}-{threading.get_ident()}{PART}"
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise FgqError(f"{folder}: nothing can be written there ({reason(error)}): choose another path") from error
+
+
+@contextmanager
+def locked(folder: str | Path, what: str = "another process") -> Iterator[Path]:
+    """The folder, made where it was missing, for this process alone. Raises FgqError while another one has it.
+
+    The system lets go of it when a process ends, however it ends.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise FgqError(f"{folder}: {what} works in this folder: wait for it, or choose another one") from error
+    except OSError as error:
+        raise FgqError(f"{folder}: cannot be used as a folder ({reason(error)}): choose another path") from error
+    try:
+        for stale in folder.glob(f".*{PART}"):  # of a writer that was killed: nobody else writes here now
+            stale.unlink(missing_ok=True)
+        yield folder
+    finally:
+        lock.release()
+
+
+def part_of(path: Path) -> Path:
+    """Of this thread alone, so that two that were started by mistake do not write into one file."""
+    return path.with_name(f".{path.name[:100]}.{os.getpid()}-{threading.get_ident()}{PART}")
+
+
+def settle(part: Path, path: Path) -> None:
+    """Gives a written file its name once its bytes are on the disk."""
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    settle_folder(path.parent)
+
+
+def settle_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def reason(error: BaseException) -> str:
+    """In one line: the system's own words where it has some."""
+    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(told).split())[:300]
