@@ -1,9 +1,17 @@
 """Shared by all tests: shapes in signatures are checked as the code runs; golden data; small models."""
 
 import json
+import os
 from pathlib import Path
 
+import safetensors
 from jaxtyping import install_import_hook
+
+from tests.misaligned import MisalignedFile
+
+# What tests/other_cpus.py sets: bytes that every tensor of a file lies off an aligned address, and threads.
+if "FGQ_TEST_MISALIGNED" in os.environ:
+    safetensors.safe_open = MisalignedFile  # before fgq takes it
 
 # Before anything of fgq is imported. Tensor-valued functions of these packages state their shapes.
 # The numeric tower lets an int stand for a float, as everywhere in Python.
@@ -34,7 +42,8 @@ TOY_SIZES = dict(
     dpt_layers=(0, 0, 1, 1),
 )
 
-torch.set_num_threads(1)  # the models are so small that threads only wait for one another
+# The models are so small that threads only wait for one another.
+torch.set_num_threads(int(os.environ.get("FGQ_TEST_THREADS", 1)))
 
 
 class Golden:

@@ -1,0 +1,46 @@
+"""The suite as other machines would run it: other instruction sets, other numbers of threads, files at odd addresses.
+
+    python -m tests.other_cpus [--quick] [pytest's own arguments]
+
+Every kind below is a run of its own, because torch and MKL read these variables once. `--quick` takes the tests in
+which a bit more or less shows, a few minutes in all; without it every kind runs the whole suite. Status 1 when a kind
+failed.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+KINDS = {  # name: variables of torch, oneDNN and MKL, and those that tests/conftest.py reads
+    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "no vectors beyond SSE": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "MKL held to AVX2": {"MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "MKL in its reproducible mode": {"MKL_CBWR": "COMPATIBLE"},
+    "tensors in files 40 bytes off": {"FGQ_TEST_MISALIGNED": "40"},
+    "two threads": {"FGQ_TEST_THREADS": "2"},
+    "four threads": {"FGQ_TEST_THREADS": "4"},
+}
+QUICK = """
+tests/test_tensor_files.py tests/quant tests/affine tests/vggt tests/checkpoint tests/fisher tests/calibrate
+""".split()
+SLOW = "not dask and not killed"  # which other CPUs do not change
+
+
+def main(arguments: list[str]) -> int:
+    quick = "--quick" in arguments
+    chosen = [argument for argument in arguments if argument != "--quick"]
+    failed = []
+    for name, variables in KINDS.items():
+        started = time.perf_counter()
+        print(f"== {name}: {' '.join(f'{key}={value}' for key, value in variables.items())}", flush=True)
+        command = [sys.executable, "-m", "pytest", *(QUICK + ["-k", SLOW] if quick else []), *chosen]
+        if subprocess.run(command, env=os.environ | variables).returncode:
+            failed.append(name)
+        print(f"   {time.perf_counter() - started:.0f} s", flush=True)
+    print(f"failed: {', '.join(failed)}" if failed else f"all {len(KINDS)} kinds passed")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
