@@ -7,7 +7,7 @@ from fgq.affine.learnable_block import LearnableBlock
 from fgq.affine.matrix import LearnableMatrix
 from fgq.affine.orthogonal import cayley, random_orthogonal
 from fgq.affine.quantized_block import QuantizedBlock, empty_quantized_block
-from fgq.affine.sites import SITES, Site, site_named, trace_block
+from fgq.affine.sites import SITES, Site, linear_inputs, site_named
 from fgq.affine.spec import BlockSpec
 
 __all__ = [
@@ -25,9 +25,9 @@ __all__ = [
     "cayley",
     "empty_quantized_block",
     "flat_orthogonal",
+    "linear_inputs",
     "random_flat_orthogonal",
     "random_orthogonal",
     "site_named",
     "smooth_start",
-    "trace_block",
 ]

@@ -6,61 +6,33 @@ from torch import Tensor, nn
 from fgq.affine.kronecker import apply_kronecker, apply_left
 
 
-class FixedKronecker(nn.Module):
-    """x -> x (left ⊗ right): its diagonal sits in the LayerNorm before it."""
+class FixedTransform(nn.Module):
+    """x -> (x ⊙ d)(left ⊗ right) ⊙ e, without what is not given.
 
-    def __init__(self, left: Float[Tensor, "l l"], right: Float[Tensor, "r r"]):
+    Without `right` it is left ⊗ I, which mixes the attention heads: the per-head factor sits in the value weight. The
+    diagonal d is here where nothing before it can take it, the smoothing e where matrices lie between it and the
+    LayerNorm. Without anything it is the identity.
+    """
+
+    def __init__(
+        self,
+        left: Float[Tensor, "l l"] | None = None,
+        right: Float[Tensor, "r r"] | None = None,
+        diagonal: Float[Tensor, " width"] | None = None,
+        smoothing: Float[Tensor, " width"] | None = None,
+    ):
         super().__init__()
-        self.register_buffer("left", left.detach().clone())
-        self.register_buffer("right", right.detach().clone())
+        for name, value in (("left", left), ("right", right), ("diagonal", diagonal), ("smoothing", smoothing)):
+            self.register_buffer(name, value)
 
     def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
-        return apply_kronecker(x, self.left.to(x.dtype), self.right.to(x.dtype))
+        if self.diagonal is not None:
+            x = x * self.diagonal.to(x.dtype)
+        if self.left is not None:
+            left = self.left.to(x.dtype)
+            x = apply_left(x, left) if self.right is None else apply_kronecker(x, left, self.right.to(x.dtype))
+        return x if self.smoothing is None else x * self.smoothing.to(x.dtype)
 
-
-class FixedScaledKronecker(FixedKronecker):
-    """x -> (x ⊙ d)(left ⊗ right): nothing before it can take the diagonal."""
-
-    def __init__(self, left: Float[Tensor, "l l"], right: Float[Tensor, "r r"], diagonal: Float[Tensor, " width"]):
-        super().__init__(left, right)
-        self.register_buffer("diagonal", diagonal.detach().clone())
-
-    def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
-        return super().forward(x * self.diagonal.to(x.dtype))
-
-
-class FixedSmoothedKronecker(FixedKronecker):
-    """x -> x (left ⊗ right) ⊙ e: the matrices lie between the diagonal and the LayerNorm, so it stays."""
-
-    def __init__(self, left: Float[Tensor, "l l"], right: Float[Tensor, "r r"], smoothing: Float[Tensor, " width"]):
-        super().__init__(left, right)
-        self.register_buffer("smoothing", smoothing.detach().clone())
-
-    def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
-        return super().forward(x) * self.smoothing.to(x.dtype)
-
-
-class FixedHeads(nn.Module):
-    """x -> x (left ⊗ I): mixes the attention heads; the per-head factor sits in the value weight."""
-
-    def __init__(self, left: Float[Tensor, "l l"]):
-        super().__init__()
-        self.register_buffer("left", left.detach().clone())
-
-    def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
-        return apply_left(x, self.left.to(x.dtype))
-
-
-class FixedSmoothedHeads(FixedHeads):
-    """x -> x (left ⊗ I) ⊙ e: the mixing of heads and a diagonal behind it."""
-
-    def __init__(self, left: Float[Tensor, "l l"], smoothing: Float[Tensor, " width"]):
-        super().__init__(left)
-        self.register_buffer("smoothing", smoothing.detach().clone())
-
-    def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
-        return super().forward(x) * self.smoothing.to(x.dtype)
-
-
-class NoTransform(nn.Identity):
-    """Where a recipe transforms nothing."""
+    @property
+    def is_identity(self) -> bool:
+        return not list(self.buffers())

@@ -5,13 +5,12 @@ import copy
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fgq.affine.diagonal import smooth_start
 from fgq.affine.hadamard import random_flat_orthogonal
 from fgq.affine.kronecker import GivenKronecker, Kronecker, LearnableKronecker, all_matrices, diagonal_ratio
 from fgq.affine.quantized_block import QuantizedBlock
-from fgq.affine.sites import RUN_TIME, SITES, Site, linear_of, trace_block
+from fgq.affine.sites import RUN_TIME, SITE_OF_LINEAR, SITES, Site, linear_inputs, linear_of
 from fgq.affine.spec import AT_RUN_TIME, ROTATIONS, BlockSpec
 from fgq.quant.clipping import FixedClip, LearnableClip, clip_weight
 from fgq.quant.linear import quantize_tokens
@@ -131,29 +130,26 @@ class LearnableBlock(nn.Module):
             weight, bias = transform_values(weight, per_head), transform_values(bias[:, None], per_head)[:, 0]
         return weight, bias
 
-    def linear(self, site: Site, x: Tensor, matrices: Matrices) -> tuple[Tensor, ...]:
-        """One linear layer on its transformed input: [batch, tokens, channels] for each of its projections."""
-        weight, bias = self.prepared_weight(site, matrices)
-        weight = self.spec.weight_at(site).fake_quantize(weight)
-        x = quantize_tokens(x, self.spec.activation, self.input_clips[site.name])
-        parts = len(x)
-        weight, bias = weight.unflatten(0, (parts, -1)), bias.view(parts, 1, -1)
-        product = MultiplyParts.apply(x.flatten(1, -2), weight, bias).unflatten(1, x.shape[1:-1])
-        if parts == len(site.projections):
-            return (product.squeeze(0),) if parts == 1 else product.unbind()
-        return product.squeeze(0).chunk(len(site.projections), dim=-1)
-
     def forward(
         self, x: Float[Tensor, "batch tokens channels"], rotary: RotaryTable | None = None
     ) -> Float[Tensor, "batch tokens channels"]:
-        block, matrices = self.block, self.matrices()
-        attn_in, attn_out, fc1_in, fc2_in = SITES
-        qkv = self.linear(attn_in, apply_input(attn_in, block.norm1(x), matrices), matrices)
-        mixed = block.attn.mix(*qkv, rotary)
-        x = x + block.ls1(self.linear(attn_out, apply_input(attn_out, mixed, matrices), matrices)[0])
-        hidden = self.linear(fc1_in, apply_input(fc1_in, block.norm2(x), matrices), matrices)[0]
-        hidden = functional.gelu(hidden)
-        return x + block.ls2(self.linear(fc2_in, apply_input(fc2_in, hidden, matrices), matrices)[0])
+        matrices = self.matrices()
+
+        def linear(path: str, values: Tensor) -> tuple[Tensor, ...]:
+            """One linear layer on its transformed input: [batch, tokens, channels] for each of its projections."""
+            site = SITE_OF_LINEAR[path]
+            weight, bias = self.prepared_weight(site, matrices)
+            weight = self.spec.weight_at(site).fake_quantize(weight)
+            values = apply_input(site, values, matrices)
+            values = quantize_tokens(values, self.spec.activation, self.input_clips[site.name])
+            parts = len(values)
+            weight, bias = weight.unflatten(0, (parts, -1)), bias.view(parts, 1, -1)
+            product = MultiplyParts.apply(values.flatten(1, -2), weight, bias).unflatten(1, values.shape[1:-1])
+            if parts == len(site.projections):
+                return (product.squeeze(0),) if parts == 1 else product.unbind()
+            return product.squeeze(0).chunk(len(site.projections), dim=-1)
+
+        return self.block.run(x, rotary, linear)
 
     @torch.no_grad()
     def transformed_inputs(
@@ -164,7 +160,7 @@ class LearnableBlock(nn.Module):
         Widths differ from site to site.
         """
         matrices = self.matrices()
-        seen = trace_block(self.block, x, rotary)[1]
+        seen = linear_inputs(self.block, x, rotary)[1]
         return {name: matrices[name].apply(values) if name in matrices else values for name, values in seen.items()}
 
     @torch.no_grad()

@@ -1,11 +1,10 @@
 """The table of sites: where in a block an activation is transformed, which linear reads it, and what folds where."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fgq.affine.kronecker import balanced_factors
 from fgq.vggt.attention import Block, RotaryTable
@@ -49,6 +48,9 @@ SITES = (
 )
 
 
+SITE_OF_LINEAR = {site.linear: site for site in SITES}
+
+
 def site_named(name: str) -> Site:
     return next(site for site in SITES if site.name == name)
 
@@ -57,14 +59,17 @@ def linear_of(block: nn.Module, site: Site) -> nn.Module:
     return block.get_submodule(site.linear)
 
 
-def trace_block(
+def linear_inputs(
     block: Block, x: Float[Tensor, "batch tokens channels"], rotary: RotaryTable | None = None
 ) -> tuple[Float[Tensor, "batch tokens channels"], dict[str, Tensor]]:
-    """A full-precision block's output, and the input of the linear layer at every site."""
-    attn_in = block.norm1(x)
-    attn_out = block.attn.mix(*block.attn.qkv(attn_in).chunk(3, dim=-1), rotary)
-    x = x + block.ls1(block.attn.proj(attn_out))
-    fc1_in = block.norm2(x)
-    fc2_in = functional.gelu(block.mlp.fc1(fc1_in))
-    x = x + block.ls2(block.mlp.fc2(fc2_in))
-    return x, {"attn_in": attn_in, "attn_out": attn_out, "fc1_in": fc1_in, "fc2_in": fc2_in}
+    """A block's output, and by site the input of its linear layer: behind the transform, before clip and grid.
+
+    In a quantized block each includes what rounding did earlier in the same block.
+    """
+    seen = {}
+
+    def linear(path: str, values: Tensor) -> Sequence[Tensor]:
+        seen[SITE_OF_LINEAR[path].name] = prepared = block.prepare(path, values)
+        return block.multiply(path, prepared)
+
+    return block.run(x, rotary, linear), seen

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fgq.affine.sites import RUN_TIME, SITES, Site, linear_of, trace_block
+from fgq.affine.sites import RUN_TIME, SITES, Site, linear_inputs, linear_of
 from fgq.errors import FgqError
 from fgq.quant.flatness import channel_magnitude
 from fgq.vggt.aggregator import run_block
@@ -49,7 +49,7 @@ def transplant_outliers(
     chosen = {site: torch.randperm(width, generator=generator)[:channels] for site in RESCALABLE}
     target = ratio * torch.logspace(0, -2, channels, base=2) if channels > 1 else torch.tensor([ratio])
     for name, block, tokens, rotary in block_inputs(model, images):
-        inputs = trace_block(block, tokens, rotary)[1]
+        inputs = linear_inputs(block, tokens, rotary)[1]
         for site in (site for site in SITES if site.name in sites):
             magnitude = channel_magnitude(inputs[site.name]).double().cpu()
             picked = chosen[site.name]
@@ -67,9 +67,8 @@ def block_inputs(model: VGGT, images: Images) -> Iterator[tuple[str, Block, Tens
     layout = model.aggregator.layout(images)
     tokens = model.aggregator.embed(images)
     for name, block in model.aggregator.blocks():
-        joined = tokens.unflatten(0, (layout.batch, layout.frames)).flatten(1, 2) if name[0] == "G" else tokens
-        after = run_block(block, name[0], tokens, layout)  # before the caller may change the block
-        yield name, block, joined, layout.rotary[name[0]]
+        after = run_block(block, name, tokens, layout)  # before the caller may change the block
+        yield name, block, *layout.arguments(name, tokens)
         tokens = after
 
 

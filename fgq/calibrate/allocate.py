@@ -13,12 +13,13 @@ from fgq.calibrate.block_loop import block_generator
 from fgq.calibrate.recipe import BIT_CHOICES, Recipe
 from fgq.calibrate.start import start_block
 from fgq.calibrate.token_store import TokenStore
-from fgq.calibrate.tokens import Clips, TokenLayouts, batches, run_clips, run_full_precision
+from fgq.calibrate.tokens import Clips, TokenLayouts, batches, run_full_precision
 from fgq.fisher import FisherTable
 from fgq.fisher.damage import mean_by_kind, predict_damage
 from fgq.quant import bit_budget
 from fgq.quant.grid import OFF_BITS
 from fgq.vggt import VGGT
+from fgq.vggt.aggregator import run_block
 
 
 @torch.no_grad()
@@ -41,7 +42,7 @@ def allocate_bits(
     errors, sizes = [], []
     for index, (name, resting) in enumerate(model.aggregator.blocks()):
         block = copy.deepcopy(resting).to(layouts.device)
-        targets, input_max = run_full_precision(block, name[0], inputs, layouts, recipe, store)
+        targets, input_max = run_full_precision(block, name, inputs, layouts, recipe, store)
         for position, site in enumerate(SITES):
             sizes.append(linear_of(block, site).weight.numel())
             for bits in BIT_CHOICES:
@@ -49,8 +50,8 @@ def allocate_bits(
                 alone[position] = bits
                 plan = replace(recipe, layer_weight_bits=tuple(alone), activation_bits=OFF_BITS)
                 generator = block_generator(seed, index)
-                rounded = start_block(block, name[0], inputs, input_max, layouts, plan, generator).freeze()
-                errors.append(output_error(rounded, name[0], inputs, targets, layouts, recipe.clips_per_step))
+                rounded = start_block(block, name, inputs, input_max, layouts, plan, generator).freeze()
+                errors.append(output_error(rounded, name, inputs, targets, layouts, recipe.clips_per_step))
         inputs = targets
     rows = [name for name in model.config.block_names for _ in SITES for _ in BIT_CHOICES]
     damage = predict_damage(fisher, rows, torch.stack(errors))
@@ -62,13 +63,14 @@ def allocate_bits(
 
 
 def output_error(
-    block: nn.Module, kind: str, inputs: Clips, targets: Clips, layouts: TokenLayouts, clips_per_step: int
+    block: nn.Module, name: str, inputs: Clips, targets: Clips, layouts: TokenLayouts, clips_per_step: int
 ) -> Float[Tensor, "kinds channels"]:
     """E[Δ²] of the block's output over all clips, by kind of token, float64."""
     special = layouts.config.num_special_tokens
     total = torch.zeros(3, inputs.shape[-1], dtype=torch.float64)
     for batch in batches(len(inputs), clips_per_step):
-        output = run_clips(block, kind, layouts.bring(inputs[batch]).float(), layouts)
+        clips = layouts.bring(inputs[batch]).float()
+        output = run_block(block, name, clips, layouts.of(len(clips)))
         squares = (output.double() - layouts.bring(targets[batch]).double()).square()
         total += len(output) * mean_by_kind(squares.flatten(0, 1), special).cpu()
     return total / len(inputs)

@@ -17,7 +17,8 @@ from fgq.calibrate.log import BlockLog
 from fgq.calibrate.objective import block_loss, normalised
 from fgq.calibrate.recipe import Recipe
 from fgq.calibrate.start import start_block
-from fgq.calibrate.tokens import Clips, TokenLayouts, batches, block_arguments, run_clips, stream
+from fgq.calibrate.tokens import Clips, TokenLayouts, batches, stream
+from fgq.vggt.aggregator import run_block
 from fgq.vggt.attention import Block
 
 FLOOR = 1e-3  # of the cosine schedule, as a share of the full rate
@@ -41,13 +42,13 @@ class BlockProblem:
     """One block's calibration data: its inputs, the outputs to match, and the weights of their channels."""
 
     def __init__(
-        self, kind: str, inputs: Clips, targets: Clips, weights: Float[Tensor, " channels"], layouts: TokenLayouts
+        self, name: str, inputs: Clips, targets: Clips, weights: Float[Tensor, " channels"], layouts: TokenLayouts
     ):
-        self.kind, self.inputs, self.targets, self.layouts = kind, inputs, targets, layouts
+        self.name, self.inputs, self.targets, self.layouts = name, inputs, targets, layouts
         self.weights = weights.to(layouts.device)
 
     def loss(self, block: nn.Module, inputs: Clips, targets: Clips) -> Float[Tensor, ""]:
-        output = run_clips(block, self.kind, inputs, self.layouts)
+        output = run_block(block, self.name, inputs, self.layouts.of(len(inputs)))
         return block_loss(output.float(), targets, self.weights)
 
     @torch.no_grad()
@@ -56,7 +57,7 @@ class BlockProblem:
         plain = weighted = 0.0
         steps = batches(len(self.inputs), clips_per_step)
         for inputs, targets in stream(self.layouts, steps, self.inputs, self.targets):
-            output = run_clips(block, self.kind, inputs, self.layouts)
+            output = run_block(block, self.name, inputs, self.layouts.of(len(inputs)))
             error = (output.float() - targets).square().flatten(0, -2).mean(0, dtype=torch.float64)
             share = len(inputs) / len(self.inputs)
             plain += share * error.mean().item()
@@ -166,14 +167,13 @@ def round_weights(block: LearnableBlock, problem: BlockProblem, recipe: Recipe) 
     hessians: dict[str, Tensor] = {}
     steps = batches(len(problem.inputs), recipe.clips_per_step)
     for (clips,) in stream(problem.layouts, steps, problem.inputs):
-        for name, x in block.quantized_inputs(*block_arguments(problem.kind, clips, problem.layouts)).items():
+        for name, x in block.quantized_inputs(*problem.layouts.of(len(clips)).arguments(problem.name, clips)).items():
             product = x.transpose(1, 2).double() @ x.double()
             hessians[name] = hessians[name] + product if name in hessians else product
     return block.freeze(hessians)
 
 
 def calibrate_block(
-    name: str,
     block: Block,
     problem: BlockProblem,
     input_max: Maxima,
@@ -186,12 +186,12 @@ def calibrate_block(
     A block whose loss stops being finite, or ends above that of rounding to nearest, is rounded to nearest. One that
     learning made worse than its start stays at its start. The log says so.
     """
-    started = time.perf_counter()
+    started, name = time.perf_counter(), problem.name
     spec = recipe.block_spec()
     measure = recipe.clips_per_step
     plain_spec = BlockSpec(spec.weight, spec.activation, layer_bits=spec.layer_bits)
     rtn_losses = problem.measure(LearnableBlock(block, plain_spec).freeze(), measure)
-    learnable = start_block(block, problem.kind, problem.inputs, input_max, problem.layouts, recipe, generator)
+    learnable = start_block(block, problem.name, problem.inputs, input_max, problem.layouts, recipe, generator)
     kept = round_weights(learnable, problem, recipe)
     initial = final = problem.measure(kept, measure)
     condition = learnable.condition()

@@ -40,9 +40,9 @@ class BlockTask:
     seed: int
 
     def run(self, report: Report = say_nothing) -> Outcome:
-        problem = BlockProblem(self.name[0], self.inputs, self.targets, self.weights, self.layouts)
+        problem = BlockProblem(self.name, self.inputs, self.targets, self.weights, self.layouts)
         generator = block_generator(self.seed, self.index)
-        return calibrate_block(self.name, self.block, problem, self.input_max, self.recipe, generator, report)
+        return calibrate_block(self.block, problem, self.input_max, self.recipe, generator, report)
 
 
 def run_pickled(task: bytes) -> bytes:

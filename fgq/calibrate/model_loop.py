@@ -102,7 +102,7 @@ class ModelLoop:
             block, device = resting, self.layouts.device
             if resting_elsewhere(resting, device):
                 block = copy.deepcopy(resting).to(device)
-            targets, input_max = run_full_precision(block, name[0], inputs, self.layouts, self.recipe, self.store)
+            targets, input_max = run_full_precision(block, name, inputs, self.layouts, self.recipe, self.store)
             if not all(torch.isfinite(clip).all() for clip in targets):
                 raise RecipeError(
                     f"the full-precision output of block {name} holds NaN or infinity: check the model's weights and "
@@ -118,7 +118,7 @@ class ModelLoop:
         block, device = self.result.fixed[name], self.layouts.device
         if resting_elsewhere(block, device):
             block = copy.deepcopy(block).to(device)
-        return run_fixed(block, name[0], seen, self.layouts, self.recipe, self.store)
+        return run_fixed(block, name, seen, self.layouts, self.recipe, self.store)
 
     def run_here(self, task: BlockTask) -> tuple[QuantizedBlock, BlockLog]:
         def report(epoch: int, loss: float) -> None:

@@ -4,14 +4,14 @@ import torch
 
 from fgq.affine.learnable_block import LearnableBlock, Maxima
 from fgq.calibrate.recipe import Recipe
-from fgq.calibrate.tokens import Clips, TokenLayouts, batches, block_arguments
+from fgq.calibrate.tokens import Clips, TokenLayouts, batches
 from fgq.vggt.attention import Block
 
 
 @torch.no_grad()
 def start_block(
     block: Block,
-    kind: str,
+    name: str,
     inputs: Clips,
     input_max: Maxima,
     layouts: TokenLayouts,
@@ -29,8 +29,9 @@ def start_block(
     highest: Maxima = {}
     for batch in batches(len(inputs), recipe.clips_per_step):
         clips = layouts.bring(inputs[batch]).float()
-        for name, values in started.transformed_inputs(*block_arguments(kind, clips, layouts)).items():
+        arguments = layouts.of(len(clips)).arguments(name, clips)
+        for site, values in started.transformed_inputs(*arguments).items():
             largest = values.abs().flatten(0, -2).amax(0)
-            highest[name] = torch.maximum(highest.get(name, largest), largest)
+            highest[site] = torch.maximum(highest.get(site, largest), largest)
     started.smooth(highest, recipe.smooth_alpha)
     return started

@@ -8,11 +8,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fgq.affine.learnable_block import Maxima
-from fgq.affine.sites import SITES, trace_block
+from fgq.affine.sites import SITES, linear_inputs
 from fgq.calibrate.recipe import Recipe, RecipeError
 from fgq.calibrate.token_store import TokenStore
 from fgq.data.scene import Scene
-from fgq.vggt.aggregator import FrameLayout
+from fgq.vggt.aggregator import FrameLayout, run_block
 from fgq.vggt.attention import Block
 from fgq.vggt.config import VGGTConfig
 from fgq.vggt.model import VGGT
@@ -109,42 +109,28 @@ def stream(layouts: TokenLayouts, steps: Iterable[slice], *tokens: Clips) -> Ite
             yield coming.result()
 
 
-def run_clips(block: nn.Module, kind: str, clips: Clips, layouts: TokenLayouts) -> Clips:
-    """A block on a batch of clips: a frame block sees each frame alone, a global one the whole clip."""
-    return as_clips(block(*block_arguments(kind, clips, layouts)), clips)
-
-
-def block_arguments(kind: str, clips: Clips, layouts: TokenLayouts) -> tuple:
-    tokens = clips.flatten(0, 1) if kind == "F" else clips.flatten(1, 2)
-    return tokens, layouts.of(len(clips)).rotary[kind]
-
-
-def as_clips(tokens: Tensor, clips: Clips) -> Clips:
-    return tokens.reshape(clips.shape)
-
-
 @torch.no_grad()
 def run_fixed(
-    block: nn.Module, kind: str, inputs: Clips, layouts: TokenLayouts, recipe: Recipe, store: TokenStore = IN_MEMORY
+    block: nn.Module, name: str, inputs: Clips, layouts: TokenLayouts, recipe: Recipe, store: TokenStore = IN_MEMORY
 ) -> Clips:
     """A quantized block's output for all clips, in the inputs' dtype."""
     outputs = store.empty(inputs.shape, inputs.dtype)
     for batch in batches(len(inputs), recipe.clips_per_step):
         clips = layouts.bring(inputs[batch]).to(block.norm1.weight.dtype)
-        outputs[batch] = run_clips(block, kind, clips, layouts).to(outputs)
+        outputs[batch] = run_block(block, name, clips, layouts.of(len(clips))).to(outputs)
     return outputs
 
 
 @torch.no_grad()
 def run_full_precision(
-    block: Block, kind: str, inputs: Clips, layouts: TokenLayouts, recipe: Recipe, store: TokenStore = IN_MEMORY
+    block: Block, name: str, inputs: Clips, layouts: TokenLayouts, recipe: Recipe, store: TokenStore = IN_MEMORY
 ) -> tuple[Clips, Maxima]:
     """A block's full-precision output for all clips, in the inputs' dtype, and each site's largest magnitudes."""
     outputs, maxima = store.empty(inputs.shape, inputs.dtype), {}
     for batch in batches(len(inputs), recipe.clips_per_step):
         clips = layouts.bring(inputs[batch]).to(block.norm1.weight.dtype)
-        out, seen = trace_block(block, *block_arguments(kind, clips, layouts))
-        outputs[batch] = as_clips(out, clips).to(outputs)
+        out, seen = linear_inputs(block, *layouts.of(len(clips)).arguments(name, clips))
+        outputs[batch] = out.reshape(clips.shape).to(outputs)
         for site in SITES:
             highest = seen[site.name].abs().flatten(0, -2).amax(0)
             maxima[site.name] = torch.maximum(maxima.get(site.name, highest), highest)

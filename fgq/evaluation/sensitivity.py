@@ -131,14 +131,14 @@ def measure_sensitivity(
         layout = model.aggregator.layout(images)
         inputs = [model.aggregator.embed(images)]
         for name, block in blocks.items():
-            inputs.append(run_block(block, name[0], inputs[-1], layout))
+            inputs.append(run_block(block, name, inputs[-1], layout))
         reference = model.read_heads(inputs[1:], images.shape)
         for index, (name, group) in enumerate(groups.items()):
             if not group:
                 continue
             target = inputs[index + 1]
             moved = [
-                target + error_of(part, run_block(q, name[0], inputs[index], layout) - target, special)
+                target + error_of(part, run_block(q, name, inputs[index], layout) - target, special)
                 for _, part, q in group
             ]
             for (p, _, _), tokens in zip(group, moved, strict=True):
@@ -200,7 +200,7 @@ def run_on(model: VGGT, inputs: list[Tensor], index: int, moved: list[Tensor], i
     layout = FrameLayout(len(moved), frames, height // patch, width // patch, model.config, images.device)
     outputs = [tokens.repeat(len(moved), 1, 1) for tokens in inputs[1 : index + 1]] + [torch.cat(moved)]
     for name, block in list(model.aggregator.blocks())[index + 1 :]:
-        outputs.append(run_block(block, name[0], outputs[-1], layout))
+        outputs.append(run_block(block, name, outputs[-1], layout))
     answers = model.read_heads(outputs, (len(moved), *images.shape[1:]))
     for row in range(len(moved)):
         yield Predictions(**{output: answers[output][row : row + 1] for output in TASK_OUTPUT.values()})

@@ -2,35 +2,12 @@
 
 import pandas as pd
 import torch
-from jaxtyping import Float
-from torch import Tensor
-from torch.nn import functional
 
-from fgq.affine.quantized_block import QuantizedBlock
-from fgq.affine.sites import trace_block
+from fgq.affine.sites import linear_inputs
 from fgq.affine.transplant import Images, block_inputs
 from fgq.quant.flatness import crest, decibels, kurtosis, outlier_ratio
 from fgq.quant.grid import Grid
-from fgq.vggt.attention import Block, RotaryTable
 from fgq.vggt.model import VGGT
-
-
-def quantizer_inputs(
-    block: Block | QuantizedBlock, x: Float[Tensor, "batch tokens channels"], rotary: RotaryTable | None = None
-) -> dict[str, Tensor]:
-    """By site, what stands before the rounding of activations: with the transforms, without clip and grid.
-
-    In a quantized block each includes what rounding did earlier in the same block.
-    """
-    if not isinstance(block, QuantizedBlock):
-        return trace_block(block, x, rotary)[1]
-    transforms, attn, mlp = block.transforms, block.attn, block.mlp
-    attn_in = transforms["attn_in"](block.norm1(x))
-    attn_out = transforms["attn_out"](attn.mix(*attn.qkv(attn_in).chunk(3, dim=-1), rotary))
-    x = x + block.ls1(attn.proj(attn_out))
-    fc1_in = transforms["fc1_in"](block.norm2(x))
-    fc2_in = transforms["fc2_in"](functional.gelu(mlp.fc1(fc1_in)))
-    return {"attn_in": attn_in, "attn_out": attn_out, "fc1_in": fc1_in, "fc2_in": fc2_in}
 
 
 @torch.no_grad()
@@ -47,7 +24,7 @@ def measure_flatness(model: VGGT, images: Images, reference: VGGT | None = None,
     grid = Grid(bits, per="token")
     rows = []
     for name, _, tokens, rotary in block_inputs(reference if reference is not None else model, images):
-        for site, x in quantizer_inputs(blocks[name], tokens, rotary).items():
+        for site, x in linear_inputs(blocks[name], tokens, rotary)[1].items():
             rows.append(
                 {
                     "block": name,

@@ -82,10 +82,10 @@ def outputs_with_graph(model: VGGT, images: Tensor) -> list[Tensor]:
     layout = aggregator.layout(images)
     (first_name, first), *others = aggregator.blocks()
     with torch.no_grad():
-        tokens = run_block(first, first_name[0], aggregator.embed(images), layout)
+        tokens = run_block(first, first_name, aggregator.embed(images), layout)
     outputs = [tokens.requires_grad_()]
     for name, block in others:
-        outputs.append(run_block(block, name[0], outputs[-1], layout))
+        outputs.append(run_block(block, name, outputs[-1], layout))
     return outputs
 
 

@@ -87,16 +87,16 @@ def sweep(
         yield upstream
         if index > 0:
             name, block = blocks[index]
-            upstream = through_block(block, name[0], outputs[index - 1], layout, upstream)
+            upstream = through_block(block, name, outputs[index - 1], layout, upstream)
 
 
 def through_block(
-    block: torch.nn.Module, kind: str, tokens: Tensor, layout: FrameLayout, gradients: list[Tensor]
+    block: torch.nn.Module, name: str, tokens: Tensor, layout: FrameLayout, gradients: list[Tensor]
 ) -> list[Tensor]:
     """Gradients at a block's output to those at its input `tokens`."""
     tokens = tokens.detach().requires_grad_()
     with torch.enable_grad():
-        output = run_block(block, kind, tokens, layout)
+        output = run_block(block, name, tokens, layout)
     last = len(gradients) - 1
     return [
         torch.autograd.grad(output, tokens, gradient, retain_graph=number < last, materialize_grads=True)[0]

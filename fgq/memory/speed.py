@@ -34,7 +34,7 @@ def predict_seconds(model: VGGT, expected: Forecast, height: int, width: int, dt
     features = model.config.dpt_features
     convolution = nn.Conv2d(features, features, 3, padding=1).to(device, dtype)
     maps = torch.ones(1, features, 4 * rows, 4 * columns).to(device, dtype)
-    block_speed = operations_per_second(lambda: run_block(block, "F", tokens, layout), device)
+    block_speed = operations_per_second(lambda: run_block(block, "F0", tokens, layout), device)
     convolution_speed = operations_per_second(lambda: convolution(maps), device)
     return expected.block_operations / block_speed + expected.convolution_operations / convolution_speed
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fgq.vggt.attention import Block, RotaryTable, patch_positions
-from fgq.vggt.config import VGGTConfig
+from fgq.vggt.config import BlockName, VGGTConfig
 from fgq.vggt.encoder import Encoder
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # ImageNet statistics of RGB in [0, 1], as DINOv2 was trained
@@ -14,28 +14,33 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 class FrameLayout:
-    """How the tokens of one input lie: batch, frames, and the rotary tables of both kinds of block."""
+    """How the tokens of one input lie: batch, frames, and the rotary tables of a frame and of a clip."""
 
     def __init__(self, batch: int, frames: int, rows: int, columns: int, config: VGGTConfig, device=None):
         self.batch, self.frames, self.rows, self.columns = batch, frames, rows, columns
         positions = patch_positions(rows, columns, config.num_special_tokens, device)
         head_dim = config.embed_dim // config.num_heads
-        self.rotary = {"F": RotaryTable(positions, head_dim), "G": RotaryTable(positions.repeat(frames, 1), head_dim)}
+        self.of_frame = RotaryTable(positions, head_dim)
+        self.of_clip = RotaryTable(positions.repeat(frames, 1), head_dim)
 
     @property
     def num_frames(self) -> int:
         return self.batch * self.frames
 
+    def arguments(self, name: str, tokens: Tensor) -> tuple[Tensor, RotaryTable]:
+        """What the block of that name is called with: tokens [frames, tokens, C], or [clips, frames * tokens, C].
 
-def run_block(block: nn.Module, kind: str, tokens: Tensor, layout: FrameLayout) -> Tensor:
-    """One frame ("F") or global ("G") block on tokens [batch * frames, tokens, channels], same shape out.
+        `tokens` are [batch * frames, tokens, C] or [batch, frames, tokens, C]. A global block lets the tokens of all
+        frames of a clip attend to one another.
+        """
+        if BlockName(name).is_global:
+            return tokens.reshape(self.batch, -1, tokens.shape[-1]), self.of_clip
+        return tokens.reshape(self.num_frames, -1, tokens.shape[-1]), self.of_frame
 
-    A global block lets the tokens of all frames of a clip attend to one another.
-    """
-    if kind == "F":
-        return block(tokens, layout.rotary["F"])
-    joined = tokens.unflatten(0, (layout.batch, layout.frames)).flatten(1, 2)
-    return block(joined, layout.rotary["G"]).reshape(tokens.shape)
+
+def run_block(block: nn.Module, name: str, tokens: Tensor, layout: FrameLayout) -> Tensor:
+    """The block of that name (see `FrameLayout.arguments`); the output has the shape of `tokens`."""
+    return block(*layout.arguments(name, tokens)).reshape(tokens.shape)
 
 
 class Aggregator(nn.Module):
@@ -50,16 +55,17 @@ class Aggregator(nn.Module):
         self.frame_blocks = nn.ModuleList(Block(dim, config.num_heads, qk_norm=True) for _ in range(config.depth))
         self.global_blocks = nn.ModuleList(Block(dim, config.num_heads, qk_norm=True) for _ in range(config.depth))
 
-    def blocks(self) -> Iterator[tuple[str, nn.Module]]:
+    def blocks(self) -> Iterator[tuple[BlockName, nn.Module]]:
         """All blocks with their names, in running order: F0, G0, F1, G1, …"""
-        for layer, (frame, globally) in enumerate(zip(self.frame_blocks, self.global_blocks, strict=True)):
-            yield f"F{layer}", frame
-            yield f"G{layer}", globally
+        for name in self.config.block_names:
+            yield name, self.of_kind(name)[name.layer]
 
     def replace_block(self, name: str, block: nn.Module) -> None:
         """Puts another module where block `name` (such as "G3") was."""
-        blocks = self.frame_blocks if name[0] == "F" else self.global_blocks
-        blocks[int(name[1:])] = block
+        self.of_kind(BlockName(name))[BlockName(name).layer] = block
+
+    def of_kind(self, name: BlockName) -> nn.ModuleList:
+        return self.global_blocks if name.is_global else self.frame_blocks
 
     def layout(self, images: Tensor) -> FrameLayout:
         batch, frames, _, height, width = images.shape
@@ -85,7 +91,7 @@ class Aggregator(nn.Module):
         layout = self.layout(images)
         tokens = self.embed(images)
         for name, block in self.blocks():
-            tokens = run_block(block, name[0], tokens, layout)
+            tokens = run_block(block, name, tokens, layout)
             yield tokens
 
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -1,5 +1,7 @@
 """The transformer block that VGGT uses everywhere: attention with optional qk-norm and 2-D RoPE, an MLP, LayerScale."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -80,10 +82,6 @@ class Attention(nn.Module):
             q, k = rotary.rotate(q), rotary.rotate(k)
         return attend(q.to(v.dtype), k.to(v.dtype), v).transpose(1, 2).flatten(2)
 
-    def forward(self, x: Tensor, rotary: RotaryTable | None = None) -> Tensor:
-        return self.proj(self.mix(*self.qkv(x).chunk(3, dim=-1), rotary))
-
-
 class Mlp(nn.Module):
     def __init__(self, dim: int, hidden: int, out: int):
         super().__init__()
@@ -106,6 +104,12 @@ class LayerScale(nn.Module):
         return x * self.gamma
 
 
+LINEARS = {"attn.qkv": 3, "attn.proj": 1, "mlp.fc1": 1, "mlp.fc2": 1}  # of a block: projections stacked in its weight
+
+# Applies the linear layer of that path to its input [batch, tokens, width]: one output a projection.
+ApplyLinear = Callable[[str, Tensor], Sequence[Tensor]]
+
+
 class Block(nn.Module):
     """Pre-norm transformer block: x + ls1(attn(norm1(x))), then x + ls2(mlp(norm2(x)))."""
 
@@ -119,5 +123,23 @@ class Block(nn.Module):
         self.ls2 = LayerScale(dim, layer_scale)
 
     def forward(self, x: Tensor, rotary: RotaryTable | None = None) -> Tensor:
-        x = x + self.ls1(self.attn(self.norm1(x), rotary))
-        return x + self.ls2(self.mlp(self.norm2(x)))
+        return self.run(x, rotary, self.apply_linear)
+
+    def run(self, x: Tensor, rotary: RotaryTable | None, linear: ApplyLinear) -> Tensor:
+        """The forward pass of every kind of block, with its linear layers applied by `linear`.
+
+        Whoever quantizes, learns or watches a block says how its layers are applied, and nothing else.
+        """
+        x = x + self.ls1(linear("attn.proj", self.attn.mix(*linear("attn.qkv", self.norm1(x)), rotary))[0])
+        return x + self.ls2(linear("mlp.fc2", functional.gelu(linear("mlp.fc1", self.norm2(x))[0]))[0])
+
+    def apply_linear(self, path: str, x: Tensor) -> Sequence[Tensor]:
+        return self.multiply(path, self.prepare(path, x))
+
+    def prepare(self, path: str, x: Tensor) -> Tensor:
+        """The input of a linear layer as the layer takes it."""
+        return x
+
+    def multiply(self, path: str, x: Tensor) -> Sequence[Tensor]:
+        out = self.get_submodule(path)(x)
+        return (out,) if LINEARS[path] == 1 else out.chunk(LINEARS[path], dim=-1)

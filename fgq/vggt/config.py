@@ -53,9 +53,21 @@ class VGGTConfig(PretrainedConfig):
         return 2 * self.depth
 
     @property
-    def block_names(self) -> list[str]:
+    def block_names(self) -> list["BlockName"]:
         """F0, G0, F1, G1, … in running order."""
-        return [f"{kind}{layer}" for layer in range(self.depth) for kind in "FG"]
+        return [BlockName(f"{kind}{layer}") for layer in range(self.depth) for kind in "FG"]
+
+
+class BlockName(str):
+    """Such as F0 or G3: attention within each frame or over all frames of a clip, and the layer."""
+
+    @property
+    def is_global(self) -> bool:
+        return self.startswith("G")
+
+    @property
+    def layer(self) -> int:
+        return int(self[1:])
 
 
 def spread_layers(depth: int) -> list[int]:

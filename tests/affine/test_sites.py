@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from fgq.affine import SITES, trace_block
+from fgq.affine import SITES, linear_inputs
 from fgq.vggt.attention import Block, RotaryTable, patch_positions
 
 
@@ -16,7 +16,7 @@ def test_the_trace_is_the_block_and_its_linears_inputs():
     expected = block(x, rotary)
     for handle in handles:
         handle.remove()
-    output, inputs = trace_block(block, x, rotary)
+    output, inputs = linear_inputs(block, x, rotary)
     assert torch.equal(output, expected)
     assert inputs.keys() == seen.keys()
     assert all(torch.equal(inputs[name], seen[name]) for name in seen)

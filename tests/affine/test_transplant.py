@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import fgq
-from fgq.affine import SITES, site_named, trace_block
+from fgq.affine import SITES, linear_inputs, site_named
 from fgq.affine.transplant import RESCALABLE, block_inputs, rescale_input, transplant_outliers
 from fgq.errors import FgqError
 from fgq.quant.flatness import channel_magnitude
@@ -57,7 +57,7 @@ def test_every_site_has_as_many_outliers_as_asked_for_and_as_large(toy_model, to
     places = {site.name: set() for site in SITES}
     for (_, old, tokens, rotary), (_, new, same, _) in inputs:
         torch.testing.assert_close(same, tokens)
-        before, after = trace_block(old, tokens, rotary)[1], trace_block(new, tokens, rotary)[1]
+        before, after = linear_inputs(old, tokens, rotary)[1], linear_inputs(new, tokens, rotary)[1]
         assert torch.equal(before["fc2_in"], after["fc2_in"])
         for name in RESCALABLE:
             gain = channel_magnitude(after[name]) / channel_magnitude(before[name])

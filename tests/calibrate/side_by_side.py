@@ -38,20 +38,20 @@ def measure(variant: str, threads: int) -> tuple[float, float, int, list[float]]
     inputs = embed_clips(model, scenes, recipe, model.device)
     blocks = []
     for index, (name, block) in enumerate(model.aggregator.blocks()):
-        targets, largest = run_full_precision(block, name[0], inputs, layouts, recipe)
+        targets, largest = run_full_precision(block, name, inputs, layouts, recipe)
         if name in BLOCKS:
-            problem = BlockProblem(name[0], inputs, targets, weights[index], layouts)
+            problem = BlockProblem(name, inputs, targets, weights[index], layouts)
             blocks.append((index, name, block, problem, largest))
         inputs = targets
 
     def calibrate(index, name, block, problem, largest) -> float:
         generator = block_generator(0, index)
         if variant != TWIN:
-            _, log = calibrate_block(name, block, problem, largest, recipe, generator, lambda epoch, loss: None)
+            _, log = calibrate_block(block, problem, largest, recipe, generator, lambda epoch, loss: None)
             return log.final_weighted_loss
         start = LearnableBlock(block, recipe.block_spec(), largest, recipe.smooth_alpha, generator).state_dict()
-        clips, targets = (separate_clips(tokens, name[0]) for tokens in (problem.inputs, problem.targets))
-        rotary = layouts.of(1).rotary[name[0]]
+        clips, targets = (separate_clips(tokens, name) for tokens in (problem.inputs, problem.targets))
+        rotary = layouts.of(1).arguments(name, problem.inputs[:1])[1]
         twin = StraightforwardBlock(block, start, 4, 4)
         return calibrate_straightforwardly(twin, clips, targets, rotary, problem.weights, EPOCHS)[1]
 

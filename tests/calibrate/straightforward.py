@@ -163,9 +163,9 @@ def weighted_loss(output: Tensor, target: Tensor, weights: Float[Tensor, " chann
     return ((output - target) ** 2 * weights).mean()
 
 
-def separate_clips(tokens: Float[Tensor, "clips frames tokens channels"], kind: str) -> list[Tokens]:
+def separate_clips(tokens: Float[Tensor, "clips frames tokens channels"], name: str) -> list[Tokens]:
     """Clips as a block takes them: kind "F" reads each frame alone, "G" all frames as one sequence."""
-    return list(tokens) if kind == "F" else [clip.flatten(0, 1)[None] for clip in tokens]
+    return list(tokens) if name.startswith("F") else [clip.flatten(0, 1)[None] for clip in tokens]
 
 
 def calibrate_straightforwardly(

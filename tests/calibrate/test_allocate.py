@@ -57,7 +57,7 @@ def plain_damage(model, scenes, fisher, task_weights):
                 images = scene.images[None]
                 tokens = [model.aggregator.embed(images), *model.aggregator(images)]
                 layout = model.aggregator.layout(images)
-                error = run_block(rounded, name[0], tokens[index], layout) - tokens[index + 1]
+                error = run_block(rounded, name, tokens[index], layout) - tokens[index + 1]
                 for k, preference in enumerate(task_weights):
                     scale = fisher.values[k].double().mean()
                     for kind, rows in enumerate(kinds):

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from fgq.affine import QuantizedBlock
-from fgq.affine.fixed import NoTransform
 from fgq.affine.spec import AT_RUN_TIME
 from fgq.calibrate import (
     RECIPES,
@@ -21,6 +20,7 @@ from fgq.calibrate import (
 from fgq.calibrate.block_loop import BlockProblem
 from fgq.data.scene import Scene
 from fgq.vggt import VGGT
+from fgq.vggt.aggregator import run_block
 from fgq.vggt.weights import fingerprint
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*so its start was kept")  # too few steps here to always gain
@@ -79,8 +79,7 @@ def test_logged_losses_are_those_of_the_blocks_that_were_kept(model, calibrated)
         for (name, block), log, target, row in zip(
             small.aggregator.blocks(), small.quantization.blocks, targets, weights, strict=True
         ):
-            tokens = inputs if name[0] == "F" else inputs.unflatten(0, (4, 2)).flatten(1, 2)
-            error = (block(tokens, layout.rotary[name[0]]).reshape(target.shape) - target).square()
+            error = (run_block(block, name, inputs, layout) - target).square()
             assert log.final_loss == pytest.approx(error.mean().item(), rel=1e-3)
             assert log.final_weighted_loss == pytest.approx((error * row).mean().item(), rel=1e-3)
             inputs = target
@@ -115,8 +114,9 @@ def test_rounding_by_gptq_behind_learnt_transforms_helps_most_blocks(calibrated)
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_sixteen_bits_predict_as_the_full_model(model, calibrated, recipe, relative_error):
     small = calibrated(recipe, weight_bits=16, activation_bits=16)
-    kinds = [type(transform) for _, block in small.aggregator.blocks() for transform in block.transforms.values()]
-    assert (NoTransform in kinds) == (RECIPES[recipe].transforms not in AT_RUN_TIME)  # none is skipped for want of work
+    kept = [transform for _, block in small.aggregator.blocks() for transform in block.transforms.values()]
+    stays = RECIPES[recipe].transforms in AT_RUN_TIME
+    assert all(transform.is_identity != stays for transform in kept)  # none is skipped for want of work
     images = make_scenes()[0].images
     with torch.no_grad():
         ours, theirs = small(images), model(images)

@@ -38,20 +38,20 @@ def problems(build_toy):
     def prepare(recipe):
         inputs = embed_clips(model, scenes, recipe, model.device)
         for index, (name, block) in enumerate(model.aggregator.blocks()):
-            targets, largest = run_full_precision(block, name[0], inputs, layouts, recipe)
-            problem = RecordingProblem(name[0], inputs, targets, weights[index], layouts)
+            targets, largest = run_full_precision(block, name, inputs, layouts, recipe)
+            problem = RecordingProblem(name, inputs, targets, weights[index], layouts)
             generator = block_generator(0, index)
             start = LearnableBlock(block, recipe.block_spec(), largest, recipe.smooth_alpha, generator)
             twin = StraightforwardBlock(block, start.state_dict(), recipe.weight_bits, recipe.activation_bits)
             losses, final = calibrate_straightforwardly(
                 twin,
-                separate_clips(inputs, name[0]),
-                separate_clips(targets, name[0]),
-                layouts.of(1).rotary[name[0]],
+                separate_clips(inputs, name),
+                separate_clips(targets, name),
+                layouts.of(1).arguments(name, inputs[:1])[1],
                 weights[index],
                 recipe.epochs,
             )
-            yield (name, block, problem, largest, recipe, block_generator(0, index)), start, losses, final
+            yield (block, problem, largest, recipe, block_generator(0, index)), start, losses, final
             inputs = targets
 
     return prepare
@@ -59,7 +59,7 @@ def problems(build_toy):
 
 def test_the_loss_of_every_step_is_the_twin_s(problems):
     recipe = find_recipe("fgq", 4, 4, {"epochs": 2})
-    for (_, _, problem, *_), start, losses, _ in problems(recipe):
+    for (_, problem, *_), start, losses, _ in problems(recipe):
         fit(start, problem, recipe, lambda epoch, loss: None)
         assert len(losses) == 2 * 3 and losses[-1] != losses[0]  # 5 clips, 2 a step
         assert problem.losses == pytest.approx(losses, rel=1e-3)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fgq.affine import LearnableBlock, trace_block
+from fgq.affine import LearnableBlock, linear_inputs
 from fgq.calibrate import RECIPES, find_recipe
 from fgq.vggt.attention import Block, RotaryTable, patch_positions
 
@@ -34,7 +34,7 @@ def tokens():
 def unrounded(block: Block, recipe: str, tokens) -> LearnableBlock:
     """The recipe's block in float64 without rounding, its transforms far from their start."""
     spec = find_recipe(recipe, 16, 16).block_spec()
-    seen = trace_block(block.double(), *tokens)[1]
+    seen = linear_inputs(block.double(), *tokens)[1]
     maxima = {name: values.abs().flatten(0, 1).amax(0).float() for name, values in seen.items()}
     moved = LearnableBlock(block, spec, maxima, generator=torch.Generator().manual_seed(7)).double()
     with torch.no_grad():
@@ -60,7 +60,7 @@ def test_folding_is_exact(block, tokens, recipe, relative_error):
 
 @pytest.mark.parametrize("recipe", TURNING)
 def test_the_transforms_that_cancel_are_no_small_ones(block, tokens, recipe):
-    learnable, seen = unrounded(block, recipe, tokens), trace_block(block.double(), *tokens)[1]["fc1_in"]
+    learnable, seen = unrounded(block, recipe, tokens), linear_inputs(block.double(), *tokens)[1]["fc1_in"]
     turned = learnable.quantized_inputs(*tokens)["fc1_in"][0]
     assert (turned - seen.flatten(0, 1)).abs().mean() > 0.3 * seen.abs().mean()
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fgq.affine import LearnableBlock, trace_block
+from fgq.affine import LearnableBlock, linear_inputs
 from fgq.calibrate import RECIPES, find_recipe, quantize
 from fgq.calibrate.start import start_block
 from fgq.calibrate.tokens import TokenLayouts
@@ -18,7 +18,7 @@ def clips(toy_model):
 def start(model, clips, recipe, **changes):
     layouts = TokenLayouts(model.config, torch.zeros(2, 3, 16, 16), "cpu")
     block, plan = model.aggregator.frame_blocks[0], find_recipe(recipe, overrides=changes)
-    seen = trace_block(block, clips.flatten(0, 1), layouts.of(5).rotary["F"])[1]
+    seen = linear_inputs(block, clips.flatten(0, 1), layouts.of(5).of_frame)[1]
     maxima = {name: values.abs().flatten(0, -2).amax(0).detach() for name, values in seen.items()}
     generator = torch.Generator().manual_seed(3)
     return start_block(block, "F", clips, maxima, layouts, plan, generator), seen, maxima

@@ -24,7 +24,7 @@ def test_streamed_blocks_give_the_models_own_outputs(toy_model):
         TokenLayouts(toy_model.config, scenes[0].images, toy_model.device),
     )
     for (name, block), output in zip(toy_model.aggregator.blocks(), expected, strict=True):
-        tokens, maxima = run_full_precision(block, name[0], tokens, layouts, recipe)
+        tokens, maxima = run_full_precision(block, name, tokens, layouts, recipe)
         assert torch.allclose(tokens.flatten(0, 1), output, atol=1e-5)
         assert maxima.keys() == {site.name for site in SITES}
 

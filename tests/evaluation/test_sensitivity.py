@@ -40,15 +40,15 @@ def one_at_a_time(model, small, scenes, index, keep=lambda error: error, linear=
         layout = model.aggregator.layout(scene.images[None])
         outputs, tokens = [], model.aggregator.embed(scene.images[None])
         for i, (other, block) in enumerate(model.aggregator.blocks()):
-            plain = run_block(block, other[0], tokens, layout)
+            plain = run_block(block, other, tokens, layout)
             if i == index:
                 if linear is not None:  # by a hook, not by exchanging modules: quantize input and weight by hand
                     block = copy.deepcopy(block)
                     quantized = fixed.get_submodule(linear)
                     block.get_submodule(linear).register_forward_hook(lambda m, x, y, q=quantized: q(x[0]))
-                    moved = run_block(block, other[0], tokens, layout)
+                    moved = run_block(block, other, tokens, layout)
                 else:
-                    moved = run_block(fixed, other[0], tokens, layout)
+                    moved = run_block(fixed, other, tokens, layout)
                 error = keep(moved - plain)
                 plain = plain + error
                 errors += error.double().square() / len(scenes)

@@ -3,12 +3,13 @@ import torch
 
 import fgq
 from fgq.affine import SITES
-from fgq.evaluation.site_flatness import measure_flatness, quantizer_inputs
+from fgq.affine.sites import linear_inputs
+from fgq.evaluation.site_flatness import measure_flatness
 from fgq.quant.linear import QuantizedLinear
 
 
 @pytest.mark.parametrize("recipe", ("rtn", "quarot"))
-def test_quantizer_inputs_are_what_the_linear_layers_are_given(toy_model, recipe):
+def test_linear_inputs_are_what_the_linear_layers_are_given(toy_model, recipe):
     rounded = fgq.quantize(toy_model, recipe=recipe, weight_bits=4, activation_bits=4, progress=False)
     block = dict(rounded.aggregator.blocks())["F1"]
     x = torch.randn(2, 8, 16, generator=torch.Generator().manual_seed(0))
@@ -19,7 +20,7 @@ def test_quantizer_inputs_are_what_the_linear_layers_are_given(toy_model, recipe
         handles.append(linear.register_forward_pre_hook(lambda _, given, name=site.name: seen.update({name: given[0]})))
     with torch.no_grad():
         block(x)
-        found = quantizer_inputs(block, x)
+        found = linear_inputs(block, x)[1]
     for handle in handles:
         handle.remove()
     assert found.keys() == seen.keys()

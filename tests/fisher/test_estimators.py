@@ -57,7 +57,7 @@ def finite_differences(model, scene, step=1e-5):
     def pose(index, tokens):
         later = [*outputs[:index], tokens]
         for name, block in blocks[index + 1 :]:
-            later.append(run_block(block, name[0], later[-1], layout))
+            later.append(run_block(block, name, later[-1], layout))
         return model.read_heads(later, images.shape, tasks=("camera",)).pose_enc
 
     for index, tokens in enumerate(outputs):

