@@ -1,4 +1,4 @@
-"""`quantize`: the published calibration loop over all blocks (FGQ, arXiv:2605.15828; FlatQuant, arXiv:2410.09426)."""
+"""`quantize`: a full-precision model to one of integer codes, by a recipe; the loop itself is fgq.calibrate.loop."""
 
 import tempfile
 import time
@@ -17,18 +17,20 @@ from fgq.affine.learnable_block import LearnableBlock
 from fgq.affine.quantized_block import empty_quantized_block
 from fgq.affine.sites import SITES, linear_of
 from fgq.calibrate.allocate import allocate_bits
-from fgq.calibrate.block_loop import block_generator
-from fgq.calibrate.clip_choice import clips_of
 from fgq.calibrate.log import BlockLog, PartLog
-from fgq.calibrate.model_loop import ModelLoop, Result
 from fgq.calibrate.objective import Weights, find_weights
 from fgq.calibrate.parts import exchanged, measure_parts, round_parts
-from fgq.calibrate.recipe import Recipe, RecipeError, find_recipe
+from fgq.calibrate.problem import Calibration
+from fgq.calibrate.recipe import Recipe, RecipeError
+from fgq.calibrate.recipes import find_recipe
 from fgq.calibrate.resume import FinishedBlocks, describe_calibration
+from fgq.calibrate.scene_choice import chosen_scenes
+from fgq.calibrate.schedule import Result, Schedule
 from fgq.calibrate.token_store import TOKEN_BUDGET, TokenStore, fits
-from fgq.calibrate.tokens import Clips, TokenLayouts, check_scenes, embed_clips, tokens_shape
+from fgq.calibrate.tokens import SceneTokens, TokenLayouts, check_scenes, embed_scenes, tokens_shape
 from fgq.data.scene import Scene
 from fgq.fisher import FisherTable
+from fgq.randomness import derived_generator
 from fgq.vggt.attention import Block
 from fgq.vggt.model import VGGT
 
@@ -41,9 +43,11 @@ def quantize(
     activation_bits: int | None = None,
     fisher: FisherTable | Weights | None = None,
     seed: int = 0,
+    blocks: Sequence[str] | None = None,
+    *,
     progress: bool = True,
     token_budget: int = TOKEN_BUDGET,
-    cache_dir: str | Path | None = None,
+    token_dir: str | Path | None = None,
     device: torch.device | str | None = None,
     in_place: bool = False,
     executor: Executor | None = None,
@@ -52,20 +56,19 @@ def quantize(
 ) -> VGGT:
     """A new model whose aggregator blocks are fixed quantized blocks; `model` is left as it was.
 
-    Where the recipe says so, the encoder and the camera head are rounded too (see fgq.calibrate.parts).
+    `recipe` is a name in RECIPES or a Recipe; bits of None keep the recipe's (4 and 4); `overrides` replace its other
+    fields. With a `bit_budget` the table `fisher` deals weight bits to the blocks first, and the result's recipe states
+    them. `scenes` are of one frame count and size ("rtn" and "quarot" need none, but without them the log has no
+    losses), of which the recipe may choose some (`num_scenes`, `scene_choice`). `fisher` is a Fisher table, or
+    calibration weights [blocks, channels]. `blocks` names those to quantize, such as ["F0", "G2"]; the others stay in
+    full precision. Where the recipe says so, the encoder and the camera head are rounded too (see fgq.calibrate.parts).
+    `model.quantization` of the result holds the recipe, the seed and one log a block. Block l draws from (seed, l).
 
     With `in_place` it is `model` itself whose blocks are exchanged, each as soon as it is finished, so that at no time
     there are two models; after an error, the blocks that were finished stay exchanged. The work is done on `device`
     (the model's own unless told), where the encoder comes first and then one block at a time.
-
-    `recipe` is a name in RECIPES or a Recipe; bits of None keep the recipe's (4 and 4); `overrides` replace its other
-    fields. With a `bit_budget` the table `fisher` deals weight bits to the blocks first, and the result's recipe states
-    them. `scenes` are calibration clips of one frame count and size ("rtn" and "quarot" need none, but without them
-    the log has no losses), of which the recipe may choose some (`clips`, `clip_choice`). `fisher` is a Fisher table, or
-    calibration weights [blocks, channels]. `model.quantization` of the result holds the recipe, the seed and one log a
-    block. Block l draws from (seed, l) alone.
-    Between the blocks the clips' tokens are kept in memory as long as they take at most `token_budget` bytes, and
-    otherwise in bfloat16 in files under `cache_dir` (the system's folder for temporary files unless told).
+    Between the blocks the scenes' tokens are kept in memory as long as they take at most `token_budget` bytes, and
+    otherwise in bfloat16 in files under `token_dir` (the system's folder for temporary files unless told).
 
     `executor` spreads the blocks over processes or machines; as many blocks are under way as `token_budget` holds
     tokens for, and at least two. With as many threads in a worker as here, the result is the same, bit for bit.
@@ -76,11 +79,7 @@ def quantize(
     Raises RecipeError, with one line that says what to change, and FgqError for a Fisher table of another model.
     """
     recipe = find_recipe(recipe, weight_bits, activation_bits, overrides)
-    for name, block in model.aggregator.blocks():
-        if type(block) is not Block:
-            raise RecipeError(f"block {name} is a {type(block).__name__}: quantize the full-precision model instead")
-        for site in SITES:
-            recipe.check_groups(f"{site.linear} in block {name}", linear_of(block, site).in_features)
+    wanted = check_blocks(model, recipe, blocks)
     if executor is not None and recipe.block_inputs == "quantized":
         raise RecipeError("with block_inputs='quantized' each block waits for the one before: leave executor away")
     weights = find_weights(recipe, fisher, model)
@@ -91,39 +90,59 @@ def quantize(
     result = Result(model, in_place, parts)
     if not scenes and not recipe.needs_scenes:
         for index, (name, block) in enumerate(model.aggregator.blocks()):
-            result.take(*round_block(name, block, recipe.of_block(index), block_generator(seed, index)))
-        return result.finish(recipe, seed, measure_parts(model, parts, (), recipe.clips_per_step))
+            if name in wanted:
+                result.take(*round_block(name, block, recipe.of_block(index), derived_generator(seed, index)))
+                result.exchange(name)
+        return result.finish(recipe, seed, measure_parts(model, parts, (), recipe.scenes_per_step))
     check_scenes(scenes, recipe)
-    with moved(model.aggregator, device) if recipe.clip_choice != "all" else nullcontext():
-        scenes = clips_of(model, scenes, recipe, seed)
+    with moved(model.aggregator, device) if recipe.scene_choice != "all" else nullcontext():
+        scenes = chosen_scenes(model, scenes, recipe, seed)
     check_scenes(scenes, recipe)
     shape = tokens_shape(model, scenes)
     layouts = TokenLayouts(model.config, scenes[0].images, device)
-    recipe, store = place_tokens(recipe, shape, token_budget, cache_dir)
+    recipe, store = place_tokens(recipe, shape, token_budget, token_dir)
 
-    def embed() -> Clips:
+    def embed() -> SceneTokens:
         with moved(model.aggregator, device, but=("frame_blocks", "global_blocks")):
-            return embed_clips(model, scenes, recipe, device, store)
+            return embed_scenes(model, scenes, recipe, device, store)
 
     inputs = None
     if recipe.deals_bits:
         inputs = embed()
-        recipe = allocate_bits(model, inputs, layouts, recipe, fisher, seed, store)
+        recipe = allocate_bits(model, inputs, fisher, Calibration(recipe, weights, seed, layouts), store)
     part_logs: tuple[PartLog, ...] = ()
     if parts:
         with moved(model, device):
-            part_logs = measure_parts(model, parts, scenes, recipe.clips_per_step)
+            part_logs = measure_parts(model, parts, scenes, recipe.scenes_per_step)
     plan = describe_calibration(model, scenes, recipe, weights, seed) if resume_dir is not None else {}
-    loop = ModelLoop(result, FinishedBlocks(resume_dir, plan), recipe, weights, seed, layouts, store, progress)
-    if loop.missing and inputs is None:
+    calibration = Calibration(recipe, weights, seed, layouts)
+    schedule = Schedule(result, FinishedBlocks(resume_dir, plan), wanted, calibration, progress)
+    if schedule.missing and inputs is None:
         inputs = embed()
     seen = inputs  # as published, no block sees the rounding of what comes before it
-    if loop.missing and recipe.block_inputs == "quantized" and "encoder" in parts:
+    if schedule.missing and recipe.block_inputs == "quantized" and "encoder" in parts:
         with exchanged(model, {"encoder": parts["encoder"]}):
             seen = embed()
     waiting = 2 * prod(shape) * getattr(torch, recipe.token_dtype).itemsize  # bytes of a block's inputs and targets
-    loop.run(inputs, seen, executor, at_once=max(2, token_budget // waiting))
+    schedule.run(inputs, seen, store, executor, at_once=max(2, token_budget // waiting))
     return result.finish(recipe, seed, part_logs)
+
+
+def check_blocks(model: VGGT, recipe: Recipe, blocks: Sequence[str] | None) -> set[str]:
+    """Names of the blocks to quantize: all unless told. Raises RecipeError for one that is unknown or cannot be."""
+    known = model.config.block_names
+    wanted = set(known if blocks is None else blocks)
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        raise RecipeError(f"blocks {list(blocks)}: name some of the model's blocks {known[0]} to {known[-1]}")
+    if wanted != set(known) and recipe.block_inputs == "quantized":
+        raise RecipeError("with block_inputs='quantized' every block is quantized: leave blocks away")
+    for name, block in model.aggregator.blocks():
+        if type(block) is not Block:
+            raise RecipeError(f"block {name} is a {type(block).__name__}: quantize the full-precision model instead")
+        for site in SITES:
+            recipe.check_groups(f"{site.linear} in block {name}", linear_of(block, site).in_features)
+    return wanted
 
 
 @contextmanager
@@ -147,14 +166,14 @@ def moved(module: nn.Module, device: torch.device, but: tuple[str, ...] = ()) ->
 
 
 def place_tokens(
-    recipe: Recipe, shape: tuple[int, ...], budget: int, cache_dir: str | Path | None
+    recipe: Recipe, shape: tuple[int, ...], budget: int, token_dir: str | Path | None
 ) -> tuple[Recipe, TokenStore]:
     """Memory for the tokens, or files, in which case the recipe says that they are rounded to bfloat16."""
     tensors = 2 if recipe.block_inputs == "full_precision" else 4  # input and output; those of both models
     tensors += recipe.deals_bits  # which runs through the model ahead
     if fits(budget, tensors, shape, getattr(torch, recipe.token_dtype)):
         return recipe, TokenStore()
-    return replace(recipe, token_dtype="bfloat16"), TokenStore(cache_dir or tempfile.gettempdir())
+    return replace(recipe, token_dtype="bfloat16"), TokenStore(token_dir or tempfile.gettempdir())
 
 
 def round_block(name: str, block: Block, recipe: Recipe, generator: torch.Generator) -> tuple[nn.Module, BlockLog]:
@@ -162,7 +181,7 @@ def round_block(name: str, block: Block, recipe: Recipe, generator: torch.Genera
     started = time.perf_counter()
     whole = LearnableBlock(block, recipe.block_spec(), generator=generator)
     fixed, seconds = whole.freeze(), time.perf_counter() - started
-    return fixed, BlockLog(name, *(None,) * 6, steps=0, kept_epoch=None, seconds=seconds, **whole.condition())
+    return fixed, BlockLog(name, seconds=seconds, **whole.condition())
 
 
 def replace_with_empty_blocks(model: VGGT, recipe: Recipe) -> None:

@@ -8,22 +8,22 @@ from fgq.calibrate.recipe import Recipe
 
 @dataclass(frozen=True)
 class BlockLog:
-    """One block. Losses are means over all calibration clips, tokens and channels; None without scenes.
+    """One block. Losses are means over all calibration scenes, tokens and channels; None without scenes.
 
     `rtn_*` is plain round-to-nearest at the same bits, `initial_*` the block before its first step, `final_*` the block
     that was kept. `*_loss` is the unweighted mean squared error, `*_weighted_loss` the calibration's objective.
     """
 
     name: str
-    rtn_loss: float | None
-    initial_loss: float | None
-    final_loss: float | None
-    rtn_weighted_loss: float | None
-    initial_weighted_loss: float | None
-    final_weighted_loss: float | None
-    steps: int
-    kept_epoch: int | None  # from 1; 0 is the start, None when nothing was learnt
-    seconds: float
+    rtn_loss: float | None = None
+    initial_loss: float | None = None
+    final_loss: float | None = None
+    rtn_weighted_loss: float | None = None
+    initial_weighted_loss: float | None = None
+    final_weighted_loss: float | None = None
+    steps: int = 0
+    kept_epoch: int | None = None  # from 1; 0 is the start, None when nothing was learnt
+    seconds: float = 0.0
     warning: str | None = None
     condition: float | None = None  # of the worst P₁ ⊗ P₂ that was kept; None without transforms and in older logs
     diagonal_ratio: float | None = None  # largest over smallest entry of the worst diagonal
@@ -40,7 +40,7 @@ class PartLog:
 
     name: str  # of the recipe's field
     layers: int  # linear layers that were rounded
-    output_error: float | None  # mean squared error of the part's output over all calibration clips
+    output_error: float | None  # mean squared error of the part's output over all calibration scenes
     relative_error: float | None  # its root over the root mean square of the full-precision output
 
 

@@ -91,7 +91,7 @@ def grids_of(part: nn.Module) -> tuple[Grid, Grid] | None:
 
 
 @torch.no_grad()
-def measure_parts(model: VGGT, parts: Parts, scenes: Sequence[Scene], clips_per_step: int) -> tuple[PartLog, ...]:
+def measure_parts(model: VGGT, parts: Parts, scenes: Sequence[Scene], scenes_per_step: int) -> tuple[PartLog, ...]:
     """What rounding each part alone does to its own output, on inputs of the full-precision model; None without scenes.
 
     The encoder's output are its patch tokens, the camera head's the pose encodings of its last iteration. Where the
@@ -102,7 +102,7 @@ def measure_parts(model: VGGT, parts: Parts, scenes: Sequence[Scene], clips_per_
         full = model.get_submodule(PATHS[name])
         part.to(model.device)
         error, scale, count = 0.0, 0.0, 0
-        for batch in batches(len(scenes), clips_per_step):
+        for batch in batches(len(scenes), scenes_per_step):
             images = torch.stack([scene.images for scene in scenes[batch]]).to(model.device, model.dtype)
             truth, rounded = (output.double() for output in outputs_of(model, name, (full, part), images))
             error += (rounded - truth).square().sum().item()
@@ -114,7 +114,7 @@ def measure_parts(model: VGGT, parts: Parts, scenes: Sequence[Scene], clips_per_
 
 
 def outputs_of(model: VGGT, name: str, versions: Sequence[nn.Module], images: Tensor) -> list[Tensor]:
-    """Of several versions of one part, on the same images [clips, frames, 3, height, width]."""
+    """Of several versions of one part, on the same images [scenes, frames, 3, height, width]."""
     if name == "camera_head":
         frame, globally = deque(model.aggregator.outputs(images), maxlen=2)
         tokens = torch.cat([frame[:, 0], globally[:, 0]], dim=-1).unflatten(0, images.shape[:2])

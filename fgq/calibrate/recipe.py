@@ -1,13 +1,20 @@
 """Recipes: what a calibration does, as values. A baseline is a recipe, not another program."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from fgq.affine.spec import CLIPPING, TRANSFORMS, BlockSpec
 from fgq.errors import FgqError
 from fgq.fisher.estimators import ESTIMATORS
-from fgq.quant.grid import OFF_BITS, Grid
+from fgq.quant.bits import OFF_BITS, BitMap
+from fgq.quant.grid import Grid
 from fgq.vggt import TASKS
+
+RENAMED = {
+    "clips": "num_scenes",
+    "clip_choice": "scene_choice",
+    "clips_per_step": "scenes_per_step",
+}  # older files have
 
 
 class RecipeError(FgqError):
@@ -23,17 +30,14 @@ CHOICES = {
     "qkv_clip": ("separate", "shared"),
     "token_dtype": ("float32", "bfloat16"),
     "autocast": ("off", "bfloat16"),
-    "clip_choice": ("all", "filtered_diverse"),
+    "scene_choice": ("all", "filtered_diverse"),
     "encoder": ("full_precision", "nearest"),
     "camera_head": ("full_precision", "nearest"),
 }
 
 
-BIT_CHOICES = (2, 3, 4, 6, 8)  # for the weights of a layer, where a budget is dealt
-
-
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(BitMap):
     """Everything that decides a calibration, and so everything its checkpoint states.
 
     Raises RecipeError for an unknown choice or a number out of range, FgqError for bits outside 2 to 8 and 16.
@@ -42,8 +46,6 @@ class Recipe:
     """
 
     name: str
-    weight_bits: int = 4  # 2 to 8, or 16 for none; round-to-nearest, one scale an output channel
-    activation_bits: int = 4  # the same; one scale a token, found at run time
     weight_symmetric: bool = True
     activation_symmetric: bool = True
     weight_group: int | None = None  # input channels of an output channel that share a scale; None for all
@@ -54,13 +56,10 @@ class Recipe:
     weighting: str = "uniform"  # of channels in the block loss; "fisher" needs a Fisher table
     estimator: str | None = None  # of that table: the one the recipe is meant for, and in a result the one it had
     task_weights: tuple[float, ...] = (1.0, 1.0, 1.0)  # of camera, depth and points where the Fisher is merged
-    bit_budget: float | None = None  # weight bits on average, dealt to layers by their Fisher; see allocate.py
-    layer_weight_bits: tuple[int, ...] | None = None  # of q/k/v, o, fc1 and fc2 of every block, for weight_bits
-    block_weight_bits: tuple | None = None  # of each block in running order: one number, or four as above
     block_inputs: str = "full_precision"  # what a block reads while it is calibrated; "quantized": what it will read
     qkv_clip: str = "separate"  # q, k and v each clip their common input, or share one clip
-    epochs: int = 15  # passes over the calibration clips, for each block
-    clips_per_step: int = 2
+    epochs: int = 15  # passes over the calibration scenes, for each block
+    scenes_per_step: int = 2
     learning_rate: float = 5e-3  # of the transforms
     clip_rate_factor: float = 10.0  # learning rate of the clipping logits over that of the transforms
     warmup_steps: int = 16
@@ -70,14 +69,14 @@ class Recipe:
     autocast: str = "off"  # "bfloat16" runs the matrix products of a step in bf16
     encoder: str = "full_precision"  # as published; "nearest" rounds it too, at weight_bits; see parts.py
     camera_head: str = "full_precision"  # the same
-    clip_choice: str = "all"  # of the given scenes; "filtered_diverse" as in clip_choice.py
-    clips: int | None = None  # so many of the scenes calibrate: the first, or by clip_choice (where None is half)
+    scene_choice: str = "all"  # of the given ones; "filtered_diverse" as in scene_choice.py
+    num_scenes: int | None = None  # so many calibrate: the first, or by scene_choice (where None is half)
 
     def __post_init__(self):
         for field, allowed in CHOICES.items():
             if getattr(self, field) not in allowed:
                 raise RecipeError(f"{field} {getattr(self, field)!r} is unknown: choose {' or '.join(allowed)}")
-        for field, least in (("epochs", 1), ("clips_per_step", 1), ("warmup_steps", 0), ("weight_decay", 0)):
+        for field, least in (("epochs", 1), ("scenes_per_step", 1), ("warmup_steps", 0), ("weight_decay", 0)):
             if not least <= getattr(self, field) < float("inf"):
                 raise RecipeError(f"{field} must be at least {least}, not {getattr(self, field)!r}")
         for field in ("learning_rate", "clip_rate_factor"):
@@ -85,17 +84,12 @@ class Recipe:
                 raise RecipeError(f"{field} must be a positive number, not {getattr(self, field)!r}")
         if not 0 <= self.smooth_alpha <= 1:
             raise RecipeError(f"smooth_alpha must lie between 0 and 1, not {self.smooth_alpha!r}")
-        if self.clips is not None and self.clips < 1:
-            raise RecipeError(f"clips must be at least 1, or None, not {self.clips!r}")
+        if self.num_scenes is not None and self.num_scenes < 1:
+            raise RecipeError(f"num_scenes must be at least 1, or None, not {self.num_scenes!r}")
         if self.estimator is not None and self.estimator not in ESTIMATORS:
             raise RecipeError(f"estimator {self.estimator!r} is unknown: choose {', '.join(ESTIMATORS)}")
         self.check_task_weights()
-        if self.bit_budget is not None and not BIT_CHOICES[0] <= self.bit_budget <= BIT_CHOICES[-1]:
-            raise RecipeError(
-                f"bit_budget must lie between {BIT_CHOICES[0]} and {BIT_CHOICES[-1]}, not {self.bit_budget!r}"
-            )
-        for index in range(len(self.block_weight_bits or ())):
-            self.of_block(index)
+        super().__post_init__()
         self.block_spec()  # the grids check the bits
 
     def check_task_weights(self) -> None:
@@ -114,12 +108,6 @@ class Recipe:
         return " + ".join([self.name, *parts])
 
     @property
-    def rounds_weights(self) -> bool:
-        """Whether any layer's weights get codes; of a block's own recipe (see `of_block`), or of any block."""
-        bits = self.block_weight_bits or self.layer_weight_bits or (self.weight_bits,)
-        return self.deals_bits or min(min(own) if isinstance(own, tuple) else own for own in bits) < OFF_BITS
-
-    @property
     def learns(self) -> bool:
         """Whether there is anything to fit: something is rounded, and something can adapt to it."""
         rounds = self.rounds_weights or self.activation_bits < OFF_BITS
@@ -130,19 +118,6 @@ class Recipe:
         """Whether it looks at activations at all."""
         measures = self.transforms in ("diagonal", "rotation_smoothing")
         return self.learns or measures or self.rounding == "gptq" or self.deals_bits
-
-    @property
-    def deals_bits(self) -> bool:
-        """Whether the bits of its blocks are still to be found."""
-        return self.bit_budget is not None and self.block_weight_bits is None
-
-    def of_block(self, index: int) -> "Recipe":
-        """The recipe that block number `index` is calibrated with: it has the block's own bits."""
-        if self.block_weight_bits is None:
-            return self
-        bits = self.block_weight_bits[index]
-        own = {"layer_weight_bits": bits} if isinstance(bits, tuple) else {"weight_bits": bits}
-        return replace(self, block_weight_bits=None, bit_budget=None, **own)
 
     @property
     def weight_grid(self) -> Grid:
@@ -177,31 +152,11 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Recipe":
+        values = {RENAMED.get(name, name): value for name, value in values.items()}
         check_fields(values)
         if "name" not in values:
             raise RecipeError("a recipe needs a name: the field is missing")
         return cls(**with_tuples(values))
-
-
-RECIPES = {
-    "rtn": Recipe("rtn"),
-    "smoothquant": Recipe("smoothquant", transforms="diagonal"),  # arXiv:2211.10438
-    "quarot": Recipe("quarot", transforms="rotation"),  # arXiv:2404.00456, with weights rounded to nearest
-    "gptq": Recipe("gptq", rounding="gptq"),  # arXiv:2210.17323
-    # arXiv:2509.21302, without the training of clips that its release adds
-    "quantvggt": Recipe("quantvggt", transforms="rotation_smoothing", clip_choice="filtered_diverse"),
-    "flatquant": Recipe("flatquant", transforms="kronecker", clipping="learned"),
-    "fgq": Recipe("fgq", transforms="kronecker", clipping="learned", weighting="fisher", estimator="sum_of_outputs"),
-    # What proved itself: the exact diagonal for the weights, and GPTQ's rounding behind the learnt transforms.
-    "fgq+": Recipe(
-        "fgq+",
-        transforms="kronecker",
-        clipping="learned",
-        weighting="fisher",
-        estimator="hutchinson",
-        rounding="gptq",
-    ),
-}
 
 
 NONE = type(None)
@@ -211,7 +166,7 @@ ACCEPTED = {  # of fields whose type is more than a name
     "bit_budget": (int, float, NONE),
     "layer_weight_bits": (tuple, list, NONE),
     "block_weight_bits": (tuple, list, NONE),
-    "clips": (int, NONE),
+    "num_scenes": (int, NONE),
     "weight_group": (int, NONE),
     "activation_group": (int, NONE),
 }
@@ -231,25 +186,9 @@ def check_fields(values: dict[str, Any]) -> None:
     known = {field.name: field.type for field in fields(Recipe)}
     for name, value in values.items():
         if name not in known:
-            raise RecipeError(f"a recipe has no field {name}: choose from {', '.join(known)}")
+            hint = f"it is called {RENAMED[name]}" if name in RENAMED else f"choose from {', '.join(known)}"
+            raise RecipeError(f"a recipe has no field {name}: {hint}")
         accepted = ACCEPTED.get(name) or ((int, float) if known[name] is float else known[name])
         if not isinstance(value, accepted) or (isinstance(value, bool) and known[name] is not bool):
             wanted = getattr(known[name], "__name__", str(known[name]))
             raise RecipeError(f"{name} must be of type {wanted}, not {value!r}")
-
-
-def find_recipe(
-    recipe: str | Recipe,
-    weight_bits: int | None = None,
-    activation_bits: int | None = None,
-    overrides: dict[str, Any] | None = None,
-) -> Recipe:
-    """A recipe by name or as a value, with bits (None keeps the recipe's own) and other fields replaced."""
-    if isinstance(recipe, str):
-        if recipe not in RECIPES:
-            raise RecipeError(f"recipe {recipe!r} is unknown: choose {', '.join(RECIPES)}, or pass a Recipe")
-        recipe = RECIPES[recipe]
-    bits = {"weight_bits": weight_bits, "activation_bits": activation_bits}
-    changes = dict(overrides or {}) | {name: value for name, value in bits.items() if value is not None}
-    check_fields(changes)
-    return replace(recipe, **with_tuples(changes))

@@ -1,4 +1,4 @@
-"""Where the tokens of the calibration clips are kept: in memory, or beyond a budget of bytes in files."""
+"""Where the tokens of the calibration scenes are kept: in memory, or beyond a budget of bytes in files."""
 
 import contextlib
 import os
@@ -42,7 +42,7 @@ class TokenStore:
         except (OSError, RuntimeError) as error:
             raise FgqError(
                 f"{self.folder}: no room for {size / 1e9:.2f} GB of tokens ({error}): free some space, choose another "
-                "cache_dir, calibrate on fewer clips, or raise token_budget"
+                "token_dir, calibrate on fewer scenes, or raise token_budget"
             ) from error
 
 

@@ -18,10 +18,10 @@ from fgq.errors import FgqError
 from fgq.evaluation.deviation import deviations
 from fgq.fisher import FisherTable
 from fgq.fisher.damage import mean_by_kind, predict_damage
-from fgq.fisher.gradients import TOKEN_KINDS
-from fgq.quant.grid import OFF_BITS, Grid
+from fgq.quant import OFF_BITS, Grid
 from fgq.vggt import TASK_OUTPUT, TASKS, VGGT, Predictions
 from fgq.vggt.aggregator import FrameLayout, run_block
+from fgq.vggt.token_kinds import TOKEN_KINDS, count_kinds, kind_slices
 
 OWN_METRIC = {"camera": "deviation_rotation", "depth": "deviation_depth", "points": "deviation_points"}
 
@@ -149,7 +149,7 @@ def measure_sensitivity(
                     raise FgqError(f"scene {scene.name}: with {part} quantized the output holds NaN or infinity")
                 damage[:, p] += found
     count = len(scenes)
-    kinds = torch.tensor([1.0, special - 1.0, inputs[0].shape[1] - special], dtype=torch.float64)
+    kinds = torch.tensor(list(count_kinds(inputs[0].shape[1], special).values()), dtype=torch.float64)
     return Sensitivity(parts, damage[0] / count, damage[1] / count, errors / count, kinds)
 
 
@@ -187,8 +187,8 @@ def error_of(part: Part, error: Float[Tensor, "frames tokens channels"], special
     if part.kind is None and part.channels is None:
         return part.scale * error
     kept = torch.zeros_like(error)
-    rows = dict(zip(TOKEN_KINDS, (slice(0, 1), slice(1, special), slice(special, None)), strict=True))
-    where = (slice(None), rows.get(part.kind, slice(None)), slice(*part.channels) if part.channels else slice(None))
+    rows = kind_slices(special)[part.kind] if part.kind else slice(None)
+    where = (slice(None), rows, slice(*part.channels) if part.channels else slice(None))
     kept[where] = part.scale * error[where]
     return kept
 

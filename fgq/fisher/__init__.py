@@ -2,9 +2,9 @@
 
 from fgq.fisher.estimate import estimate_fisher
 from fgq.fisher.estimators import ESTIMATORS
-from fgq.fisher.gradients import TOKEN_KINDS
 from fgq.fisher.merge import WEIGHT_FLOOR, block_weights, merge_tasks
 from fgq.fisher.table import FisherTable
+from fgq.vggt.token_kinds import TOKEN_KINDS
 
 __all__ = [
     "ESTIMATORS",

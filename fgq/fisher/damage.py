@@ -9,11 +9,12 @@ from torch import Tensor
 from fgq.errors import FgqError
 from fgq.fisher.table import FisherTable
 from fgq.vggt import TASKS
+from fgq.vggt.token_kinds import kind_slices
 
 
 def mean_by_kind(squares: Float[Tensor, "frames tokens channels"], special: int) -> Float[Tensor, "kinds channels"]:
     """E[Δ²] over the camera tokens, the registers (of `special` tokens in front) and the patches; 0 where none are."""
-    kinds = (squares[:, :1], squares[:, 1:special], squares[:, special:])
+    kinds = [squares[:, rows] for rows in kind_slices(special).values()]
     return torch.stack([kind.mean((0, 1)) if kind.shape[1] else squares.new_zeros(squares.shape[-1]) for kind in kinds])
 
 

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,10 +13,11 @@ from torch import Tensor
 from fgq.data.scene import Scene
 from fgq.fisher.estimators import NEEDS_TRUTH, Clips, find_estimator, truth_scale
 from fgq.fisher.sweep import DRAWS_A_SWEEP, head_gradients, sweep
+from fgq.randomness import derived_generator
 from fgq.vggt import TASKS, VGGT
 from fgq.vggt.aggregator import run_block
+from fgq.vggt.token_kinds import kind_slices
 
-TOKEN_KINDS = ("camera", "register", "patch")
 TRUTH = ("extrinsics", "intrinsics", "depth", "points", "valid")
 
 
@@ -100,14 +100,12 @@ def sum_by_kind(
 ) -> Float[Tensor, "{clips} 3 channels"]:
     """Σ of the squared gradient over a clip's frames and over its tokens of each kind, in float32."""
     squares = gradient.float().square().unflatten(0, (clips, -1)).sum(1)
-    return torch.stack([squares[:, :1].sum(1), squares[:, 1:special].sum(1), squares[:, special:].sum(1)], dim=1)
+    return torch.stack([squares[:, rows].sum(1) for rows in kind_slices(special).values()], dim=1)
 
 
 def clip_generator(seed: int, scene: Scene) -> torch.Generator:
     """A generator that follows from the seed and the scene's images, whatever else is in the batch or the list."""
-    entropy = [seed % 2**64, int(scene_hash(scene)[:16], 16)]
-    state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+    return derived_generator(seed, int(scene_hash(scene)[:16], 16))
 
 
 def scene_hash(scene: Scene) -> str:

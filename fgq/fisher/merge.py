@@ -9,16 +9,22 @@ from fgq.errors import FgqError
 WEIGHT_FLOOR = 0.01  # of a block's mean weight: no channel's error is ever free
 
 
-def merge_tasks(
+def task_shares(
     values: Float[Tensor, "tasks blocks channels"], task_weights: Float[Tensor, " tasks"]
-) -> Float[Tensor, "blocks channels"]:
-    """Each task divided by its mean over (block, channel), then added up with its weight.
+) -> Float[Tensor, " tasks"]:
+    """What one unit of each task's Fisher counts: its weight over the task's mean over (block, channel).
 
     The division makes tasks comparable: their outputs have different units and sizes.
     """
-    scale = values.mean(dim=(1, 2), keepdim=True)
-    shares = torch.where(task_weights.view(-1, 1, 1) > 0, values / scale, 0.0)  # an unused task may be all zeros
-    return (task_weights.view(-1, 1, 1) * shares).sum(0)
+    used = task_weights > 0  # an unused task may be all zeros
+    return torch.where(used, task_weights / values.mean(dim=(1, 2)).where(used, 1.0), 0.0)
+
+
+def merge_tasks(
+    values: Float[Tensor, "tasks blocks channels"], task_weights: Float[Tensor, " tasks"]
+) -> Float[Tensor, "blocks channels"]:
+    """Each task divided by its mean over (block, channel), then added up with its weight."""
+    return torch.einsum("t,tbc->bc", task_shares(values, task_weights), values)
 
 
 def block_weights(

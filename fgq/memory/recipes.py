@@ -5,7 +5,7 @@ import torch
 
 from fgq.affine import empty_quantized_block
 from fgq.calibrate import Recipe, find_recipe
-from fgq.calibrate.recipe import RECIPES
+from fgq.calibrate.recipes import RECIPES
 from fgq.quant import QuantizedLinear
 from fgq.vggt import VGGTConfig
 from fgq.vggt.weights import empty_model

@@ -7,11 +7,10 @@ from jaxtyping import Float, Int8
 from torch import Tensor
 
 from fgq.errors import FgqError
+from fgq.quant.bits import OFF_BITS, check_bits
 from fgq.quant.rounding import Extremes, RoundToGrid
 from fgq.quant.symmetric import RoundSymmetrically
 
-OFF_BITS = 16  # a grid of this many bits leaves values as they are
-BITS = (*range(2, 9), OFF_BITS)
 SMALLEST_WEIGHT_RANGE = 1e-5  # FlatQuant's floor, so that a row of zeros still has a scale
 
 Range = Float[Tensor, "*ranges 1"]
@@ -35,8 +34,7 @@ class Grid:
     group: int | None = None  # values that share a scale within a row or token; None for all of them
 
     def __post_init__(self):
-        if isinstance(self.bits, bool) or self.bits not in BITS:
-            raise FgqError(f"{self.bits} bits: choose 2 to 8, or {OFF_BITS} to leave values unquantized")
+        check_bits(self.bits)
         if self.per not in ("channel", "token"):
             raise FgqError(f"a grid is per 'channel' or per 'token', not per {self.per!r}")
         if self.group is not None and (not isinstance(self.group, int) or self.group < 1):

@@ -147,7 +147,7 @@ def quantize(
     token_budget: Annotated[
         int | None, typer.Option(help="bytes of memory for the clips' tokens; more goes to files", min=0)
     ] = None,
-    cache_dir: Annotated[Path | None, typer.Option(help="folder of these files")] = None,
+    token_dir: Annotated[Path | None, typer.Option(help="folder of these files")] = None,
     workers: Annotated[int, typer.Option(help="processes that share the blocks and this machine's cores", min=1)] = 1,
 ) -> None:
     """Quantize a model, calibrating it (on 64 clips of 4 frames, unless told) if the recipe learns, and save it.
@@ -173,7 +173,7 @@ def quantize(
         else:
             estimator = plan.estimator or "sum_of_outputs"
             table = fgq.estimate_fisher(full, scenes, estimator, seed=seed, cache_dir=known)
-    options = {"cache_dir": cache_dir, "device": place["device"], "resume_dir": unfinished}
+    options = {"token_dir": token_dir, "device": place["device"], "resume_dir": unfinished}
     options |= {} if token_budget is None else {"token_budget": token_budget}
     with process_pool(workers) as executor:
         options["executor"] = executor

@@ -18,12 +18,12 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; a GPU where th
 Precision = Annotated[str, typer.Option(help="of the model: float32 or bfloat16")]
 RecipeFields = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="another field of the recipe, such as clips=32; repeatable"),
+    typer.Option("--set", metavar="FIELD=VALUE", help="another field of the recipe, such as num_scenes=32; repeatable"),
 ]
 
 
 def read_fields(told: list[str]) -> dict[str, Any]:
-    """weight_group=128, weight_symmetric=false, clips=null, encoder=nearest: values as in JSON, or else text.
+    """weight_group=128, weight_symmetric=false, num_scenes=null, encoder=nearest: values as in JSON, or else text.
 
     Raises FgqError for one without a value; the recipe checks names and types.
     """

@@ -82,6 +82,7 @@ class Attention(nn.Module):
             q, k = rotary.rotate(q), rotary.rotate(k)
         return attend(q.to(v.dtype), k.to(v.dtype), v).transpose(1, 2).flatten(2)
 
+
 class Mlp(nn.Module):
     def __init__(self, dim: int, hidden: int, out: int):
         super().__init__()

@@ -17,8 +17,10 @@ import torch
 
 import fgq
 from fgq.affine import LearnableBlock
-from fgq.calibrate.block_loop import BlockProblem, block_generator, calibrate_block
-from fgq.calibrate.tokens import TokenLayouts, embed_clips, run_full_precision
+from fgq.calibrate.loop import block_problems, calibrate_block
+from fgq.calibrate.problem import BlockProblem, Calibration
+from fgq.calibrate.token_store import TokenStore
+from fgq.calibrate.tokens import TokenLayouts, embed_scenes
 from fgq.memory.peak import PeakBytes
 from tests.calibrate.straightforward import StraightforwardBlock, calibrate_straightforwardly, separate_clips
 
@@ -35,29 +37,24 @@ def measure(variant: str, threads: int) -> tuple[float, float, int, list[float]]
     clip = "shared" if variant == SHARED else "separate"
     recipe = fgq.calibrate.find_recipe("fgq", 4, 4, {"epochs": EPOCHS, "qkv_clip": clip})
     layouts = TokenLayouts(model.config, scenes[0].images, model.device)
-    inputs = embed_clips(model, scenes, recipe, model.device)
-    blocks = []
-    for index, (name, block) in enumerate(model.aggregator.blocks()):
-        targets, largest = run_full_precision(block, name, inputs, layouts, recipe)
-        if name in BLOCKS:
-            problem = BlockProblem(name, inputs, targets, weights[index], layouts)
-            blocks.append((index, name, block, problem, largest))
-        inputs = targets
+    inputs = embed_scenes(model, scenes, recipe, model.device)
+    calibration = Calibration(recipe, weights, 0, layouts)
+    problems = list(block_problems(model, inputs, inputs, set(BLOCKS), calibration, TokenStore(), {}))
 
-    def calibrate(index, name, block, problem, largest) -> float:
-        generator = block_generator(0, index)
+    def calibrate(problem: BlockProblem) -> float:
         if variant != TWIN:
-            _, log = calibrate_block(block, problem, largest, recipe, generator, lambda epoch, loss: None)
-            return log.final_weighted_loss
-        start = LearnableBlock(block, recipe.block_spec(), largest, recipe.smooth_alpha, generator).state_dict()
-        clips, targets = (separate_clips(tokens, name) for tokens in (problem.inputs, problem.targets))
-        rotary = layouts.of(1).arguments(name, problem.inputs[:1])[1]
-        twin = StraightforwardBlock(block, start, 4, 4)
-        return calibrate_straightforwardly(twin, clips, targets, rotary, problem.weights, EPOCHS)[1]
+            return calibrate_block(problem)[1].final_weighted_loss
+        start = LearnableBlock(
+            problem.block, recipe.block_spec(), problem.input_max, recipe.smooth_alpha, problem.generator
+        )
+        clips, targets = (separate_clips(tokens, problem.name) for tokens in (problem.inputs, problem.targets))
+        rotary = layouts.of(1).arguments(problem.name, problem.inputs[:1])[1]
+        twin = StraightforwardBlock(problem.block, start.state_dict(), 4, 4)
+        return calibrate_straightforwardly(twin, clips, targets, rotary, weights[problem.index], EPOCHS)[1]
 
     with PeakBytes() as peak:
         started = time.process_time()
-        losses = [calibrate(*each) for each in blocks]
+        losses = [calibrate(problem) for problem in problems]
         busy = time.process_time() - started
     return peak.seconds, busy, peak.bytes, losses
 

@@ -175,14 +175,14 @@ def calibrate_straightforwardly(
     rotary: RotaryTable | None,
     weights: Float[Tensor, " channels"],
     epochs: int,
-    clips_per_step: int = 2,
+    scenes_per_step: int = 2,
     rate: float = 5e-3,
     warmup: int = 16,
 ) -> tuple[list[float], float]:
     """Trains the block in place, as the release does. The loss of every step, and the mean loss afterwards."""
     transforms, clipping = block.learnable()
     optimiser = torch.optim.AdamW([{"params": transforms, "lr": rate}, {"params": clipping, "lr": 10 * rate}])
-    total = epochs * math.ceil(len(clips) / clips_per_step)
+    total = epochs * math.ceil(len(clips) / scenes_per_step)
 
     def share(step: int) -> float:
         cosine = 1e-3 + (1 - 1e-3) * (1 + math.cos(math.pi * step / total)) / 2
@@ -191,8 +191,8 @@ def calibrate_straightforwardly(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, share)
     losses = []
     for _ in range(epochs):
-        for start in range(0, len(clips), clips_per_step):
-            batch = range(start, min(start + clips_per_step, len(clips)))
+        for start in range(0, len(clips), scenes_per_step):
+            batch = range(start, min(start + scenes_per_step, len(clips)))
             loss = 0.0
             for clip in batch:
                 loss = loss + weighted_loss(block(clips[clip], rotary), targets[clip], weights)

@@ -8,12 +8,12 @@ import torch
 
 import fgq
 from fgq.affine.sites import SITES
-from fgq.calibrate import RecipeError
-from fgq.calibrate.recipe import BIT_CHOICES, find_recipe
+from fgq.calibrate import find_recipe
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
 from fgq.fisher import FisherTable, estimate_fisher
 from fgq.quant.bit_budget import allocate_bits
+from fgq.quant.bits import BIT_CHOICES
 from fgq.vggt.aggregator import run_block
 
 
@@ -115,7 +115,7 @@ def test_the_block_loss_merges_tasks_by_the_recipe_s_weights(toy_model, scenes, 
 
 def test_what_cannot_be_dealt_is_refused(toy_model, scenes, fisher):
     def refused(**options):
-        with pytest.raises(RecipeError) as caught:
+        with pytest.raises(FgqError) as caught:
             fgq.quantize(toy_model, scenes, recipe="rtn", progress=False, **options)
         return str(caught.value)
 

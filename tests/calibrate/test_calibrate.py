@@ -12,12 +12,12 @@ from fgq.calibrate import (
     Quantization,
     Recipe,
     RecipeError,
-    block_loop,
     find_recipe,
     quantize,
     replace_with_empty_blocks,
 )
-from fgq.calibrate.block_loop import BlockProblem
+from fgq.calibrate import loop as calibration_loop
+from fgq.calibrate.problem import BlockProblem, Losses
 from fgq.data.scene import Scene
 from fgq.vggt import VGGT
 from fgq.vggt.aggregator import run_block
@@ -164,7 +164,7 @@ def test_a_log_from_before_conditions_were_watched_still_loads(calibrated):
 @pytest.mark.filterwarnings("ignore:.*rounded to nearest", "ignore:.*learning rate was lowered")
 def test_at_any_rate_transforms_stay_invertible(model, monkeypatch):
     seen = []
-    fit = block_loop.fit
+    fit = calibration_loop.fit
 
     def watched(block, *args):
         found = fit(block, *args)
@@ -173,7 +173,7 @@ def test_at_any_rate_transforms_stay_invertible(model, monkeypatch):
         assert math.isfinite(block.condition()["diagonal_ratio"])
         return found
 
-    monkeypatch.setattr(block_loop, "fit", watched)
+    monkeypatch.setattr(calibration_loop, "fit", watched)
     wild = dict(learning_rate=100.0, clip_rate_factor=1e-4, warmup_steps=0)
     quantize(model, make_scenes(), "flatquant", **(QUICK | wild))
     assert torch.cat(seen).max() == 32 and torch.cat(seen).min() >= 1 / 32
@@ -283,10 +283,10 @@ def rounded_at_once(model, monkeypatch, factors, **changes):
     """The log of a calibration whose measured losses are multiplied: rounding to nearest, start, what was learnt."""
     sound, calls = BlockProblem.measure, []
 
-    def measure(self, block, size):
+    def measure(self, block):
         calls.append(block)
         factor = factors[min(len(calls) - 1, len(factors) - 1)]
-        return tuple(loss * factor for loss in sound(self, block, size))
+        return Losses(*(loss * factor for loss in sound(self, block)))
 
     monkeypatch.setattr(BlockProblem, "measure", measure)
     return quantize(model, make_scenes(), "flatquant", **(QUICK | dict(epochs=1) | changes)).quantization.blocks
@@ -325,7 +325,7 @@ def test_a_quantized_model_is_not_quantized_again(model):
         (dict(recipe="awq"), "recipe 'awq' is unknown"),
         (dict(recipe="flatquant", epoch=3), "no field epoch"),
         (dict(recipe="fgq"), "pass fisher="),
-        (dict(recipe="flatquant", clips_per_step=5), "4 calibration scenes are too few for a step of 5 clips"),
+        (dict(recipe="flatquant", scenes_per_step=5), "4 calibration scenes are too few for a step of 5 scenes"),
         (dict(recipe=Recipe("own", transforms="kronecker"), scenes=[]), "0 calibration scenes are too few"),
     ],
 )

@@ -15,14 +15,14 @@ def test_the_published_recipes_differ_only_where_the_papers_say():
     assert changed == {"name": "fgq+", "estimator": "hutchinson", "rounding": "gptq"}
     changed = {key: flatquant[key] for key in rtn if rtn[key] != flatquant[key]}
     assert changed == {"name": "flatquant", "transforms": "kronecker", "clipping": "learned"}
-    settings = {key: fgq[key] for key in ("epochs", "clips_per_step", "learning_rate", "clip_rate_factor")}
-    assert settings == {"epochs": 15, "clips_per_step": 2, "learning_rate": 5e-3, "clip_rate_factor": 10}
+    settings = {key: fgq[key] for key in ("epochs", "scenes_per_step", "learning_rate", "clip_rate_factor")}
+    assert settings == {"epochs": 15, "scenes_per_step": 2, "learning_rate": 5e-3, "clip_rate_factor": 10}
     assert not RECIPES["rtn"].learns and RECIPES["fgq"].learns
     for name, change in (
         ("smoothquant", {"transforms": "diagonal"}),
         ("quarot", {"transforms": "rotation"}),
         ("gptq", {"rounding": "gptq"}),
-        ("quantvggt", {"transforms": "rotation_smoothing", "clip_choice": "filtered_diverse"}),
+        ("quantvggt", {"transforms": "rotation_smoothing", "scene_choice": "filtered_diverse"}),
     ):
         other = RECIPES[name].to_dict()
         assert {key: other[key] for key in rtn if rtn[key] != other[key]} == {"name": name} | change
@@ -52,7 +52,7 @@ def test_a_recipe_survives_json():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"epoch": 3}, "no field epoch: choose from name, weight_bits"),
+        ({"epoch": 3}, "no field epoch: choose from weight_bits"),
         (
             {"transforms": "turn"},
             "transforms 'turn' is unknown: choose none or diagonal or rotation or rotation_s",
@@ -71,8 +71,9 @@ def test_a_recipe_survives_json():
         ({"activation_bits": 1}, "1 bits: choose 2 to 8, or 16"),
         ({"weight_group": 0}, "a group of 0 values"),
         ({"activation_group": 2.5}, "activation_group must be of type"),
-        ({"clips": 0}, "clips must be at least 1"),
-        ({"clip_choice": "best"}, "clip_choice 'best' is unknown: choose all or filtered_diverse"),
+        ({"num_scenes": 0}, "num_scenes must be at least 1"),
+        ({"clips": 3}, "no field clips: it is called num_scenes"),
+        ({"scene_choice": "best"}, "scene_choice 'best' is unknown: choose all or filtered_diverse"),
     ],
 )
 def test_what_cannot_be_followed_is_one_clear_line(changes, message):

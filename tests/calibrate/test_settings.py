@@ -50,7 +50,7 @@ def test_every_recipe_runs_at_every_setting_and_comes_back(run, recipe, bits, gr
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_more_bits_and_smaller_groups_round_less(run, recipe, symmetric):
     def loss(*bits, **options):
-        options |= dict(weight_symmetric=symmetric, activation_symmetric=symmetric, clip_choice="all")
+        options |= dict(weight_symmetric=symmetric, activation_symmetric=symmetric, scene_choice="all")
         return sum(block.final_loss for block in run(recipe, *bits, **options).quantization.blocks)
 
     assert loss(8, 8) < loss(4, 8) < loss(3, 8) and loss(4, 8) < loss(4, 4)

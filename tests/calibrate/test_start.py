@@ -3,9 +3,11 @@ import torch
 
 from fgq.affine import LearnableBlock, linear_inputs
 from fgq.calibrate import RECIPES, find_recipe, quantize
+from fgq.calibrate.problem import BlockProblem, Calibration
 from fgq.calibrate.start import start_block
 from fgq.calibrate.tokens import TokenLayouts
 from fgq.data.scene import Scene
+from fgq.randomness import derived_generator
 
 
 @pytest.fixture
@@ -20,14 +22,15 @@ def start(model, clips, recipe, **changes):
     block, plan = model.aggregator.frame_blocks[0], find_recipe(recipe, overrides=changes)
     seen = linear_inputs(block, clips.flatten(0, 1), layouts.of(5).of_frame)[1]
     maxima = {name: values.abs().flatten(0, -2).amax(0).detach() for name, values in seen.items()}
-    generator = torch.Generator().manual_seed(3)
-    return start_block(block, "F", clips, maxima, layouts, plan, generator), seen, maxima
+    calibration = Calibration(plan, torch.ones(4, clips.shape[-1]), 3, layouts)
+    problem = BlockProblem(0, "F0", block, clips, clips, maxima, calibration)
+    return start_block(problem), seen, problem
 
 
-@pytest.mark.parametrize("clips_per_step", [1, 2, 5])
+@pytest.mark.parametrize("scenes_per_step", [1, 2, 5])
 @pytest.mark.parametrize("alpha", [0.5, 0.7])
-def test_smoothing_sees_the_rotated_values_of_all_clips(toy_model, clips, alpha, clips_per_step):
-    block, seen, _ = start(toy_model, clips, "quantvggt", clips_per_step=clips_per_step, smooth_alpha=alpha)
+def test_smoothing_sees_the_rotated_values_of_all_clips(toy_model, clips, alpha, scenes_per_step):
+    block, seen, _ = start(toy_model, clips, "quantvggt", scenes_per_step=scenes_per_step, smooth_alpha=alpha)
     linears = {"attn_in": "attn.qkv", "attn_out": "attn.proj", "fc1_in": "mlp.fc1", "fc2_in": "mlp.fc2"}
     for name, path in linears.items():
         transform = block.transforms[name]
@@ -40,9 +43,9 @@ def test_smoothing_sees_the_rotated_values_of_all_clips(toy_model, clips, alpha,
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "quantvggt"])
 def test_other_recipes_start_as_their_block_does(toy_model, clips, recipe):
-    block, _, maxima = start(toy_model, clips, recipe)
-    plan, generator = find_recipe(recipe), torch.Generator().manual_seed(3)
-    plain = LearnableBlock(toy_model.aggregator.frame_blocks[0], plan.block_spec(), maxima, 0.5, generator)
+    block, _, problem = start(toy_model, clips, recipe)
+    spec = find_recipe(recipe).block_spec()
+    plain = LearnableBlock(toy_model.aggregator.frame_blocks[0], spec, problem.input_max, 0.5, derived_generator(3, 0))
     state = plain.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in block.state_dict().items())
 

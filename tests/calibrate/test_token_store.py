@@ -58,6 +58,6 @@ def test_a_negative_budget_is_refused():
 def test_files_give_what_memory_gives(toy_model, tmp_path, recipe):
     """Tokens that are rounded to bfloat16 in memory are the same ones in files, bit for bit."""
     memory = quantize(toy_model, make_scenes(), **recipe, **QUICK, token_dtype="bfloat16")
-    files = quantize(toy_model, make_scenes(), **recipe, **QUICK, token_budget=0, cache_dir=tmp_path)
+    files = quantize(toy_model, make_scenes(), **recipe, **QUICK, token_budget=0, token_dir=tmp_path)
     assert fingerprint(files) == fingerprint(memory)
     assert files.quantization.recipe.token_dtype == "bfloat16" and list(tmp_path.iterdir()) == []

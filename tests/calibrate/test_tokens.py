@@ -5,7 +5,7 @@ import torch
 
 from fgq.affine import SITES
 from fgq.calibrate import RECIPES, RecipeError
-from fgq.calibrate.tokens import TokenLayouts, batches, check_scenes, embed_clips, run_full_precision, stream
+from fgq.calibrate.tokens import TokenLayouts, batches, check_scenes, embed_scenes, run_full_precision, stream
 from fgq.data.scene import Scene
 
 
@@ -20,7 +20,7 @@ def test_streamed_blocks_give_the_models_own_outputs(toy_model):
     with torch.no_grad():
         expected = toy_model.aggregator(images)
     tokens, layouts = (
-        embed_clips(toy_model, scenes, recipe, toy_model.device),
+        embed_scenes(toy_model, scenes, recipe, toy_model.device),
         TokenLayouts(toy_model.config, scenes[0].images, toy_model.device),
     )
     for (name, block), output in zip(toy_model.aggregator.blocks(), expected, strict=True):
@@ -32,7 +32,7 @@ def test_streamed_blocks_give_the_models_own_outputs(toy_model):
 def test_maxima_are_taken_over_all_clips(toy_model):
     scenes, recipe = make_scenes(3), RECIPES["fgq"]
     tokens, layouts = (
-        embed_clips(toy_model, scenes, recipe, toy_model.device),
+        embed_scenes(toy_model, scenes, recipe, toy_model.device),
         TokenLayouts(toy_model.config, scenes[0].images, toy_model.device),
     )
     block = toy_model.aggregator.frame_blocks[0]
@@ -44,7 +44,7 @@ def test_maxima_are_taken_over_all_clips(toy_model):
 
 def test_scenes_that_cannot_be_batched_are_named():
     recipe = RECIPES["fgq"]
-    with pytest.raises(RecipeError, match="1 calibration scenes are too few for a step of 2 clips"):
+    with pytest.raises(RecipeError, match="1 calibration scenes are too few for a step of 2 scenes"):
         check_scenes(make_scenes(1), recipe)
     with pytest.raises(RecipeError, match="0 calibration scenes"):
         check_scenes([], RECIPES["rtn"])

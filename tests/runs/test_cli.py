@@ -135,13 +135,13 @@ def test_a_bit_budget_is_dealt_by_a_fisher_estimated_on_the_way(command, toy_mod
 
 def test_any_field_of_a_recipe_can_be_set(command, toy_model, tmp_path):
     toy_model.save(tmp_path / "toy")
-    fields = ("weight_group=8", "activation_group=4", "encoder=nearest", "camera_head=nearest", "clips=2")
+    fields = ("weight_group=8", "activation_group=4", "encoder=nearest", "camera_head=nearest", "num_scenes=2")
     fields += ("weight_symmetric=false", "layer_weight_bits=[4,4,8,3]", "smooth_alpha=5e-1")
     options = [word for field in fields for word in ("--set", field)]
     given = ("--recipe", "quantvggt", "--count", 3, "--frames", 2, "--size", 16, *options)
     assert command("quantize", tmp_path / "toy", "--out", tmp_path / "small", *given)[0] == 0
     found = fgq.load_model(tmp_path / "small").quantization
-    changes = dict(weight_group=8, activation_group=4, clips=2, weight_symmetric=False, smooth_alpha=0.5)
+    changes = dict(weight_group=8, activation_group=4, num_scenes=2, weight_symmetric=False, smooth_alpha=0.5)
     changes |= dict(encoder="nearest", camera_head="nearest", layer_weight_bits=(4, 4, 8, 3))
     assert found.recipe == find_recipe("quantvggt", overrides=changes)
     assert [part.name for part in found.parts] == ["encoder", "camera_head"]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fgq.calibrate.block_loop import rate_factor
+from fgq.calibrate.loop import rate_factor
 
 
 @pytest.mark.parametrize("total, warmup", [(40, 16), (480, 16)])

@@ -1,7 +1,7 @@
-"""Which of the candidate clips calibrate a model: unusual ones dropped, the rest taken evenly from clusters.
+"""Which of the candidate scenes calibrate a model: unusual ones dropped, the rest taken evenly from clusters.
 
 Source: Noise-Filtered Diverse Sampling of QuantVGGT (arXiv:2509.21302, section 3.3). The paper keeps the fifth of a
-pool of 400 clips that is least unusual and draws 40 of it from 8 clusters; here a fixed bound decides, so that small
+pool of 400 scenes that is least unusual and draws 40 of it from 8 clusters; here a fixed bound decides, so that small
 pools lose only what stands out.
 """
 
@@ -15,22 +15,22 @@ from fgq.calibrate.recipe import Recipe, RecipeError
 from fgq.data.scene import Scene
 from fgq.vggt.model import VGGT
 
-LARGEST_SCORE = 2.0  # root mean square of a clip's z-scores; over all clips its mean square is 1
+LARGEST_SCORE = 2.0  # root mean square of a scene's z-scores; over all scenes its mean square is 1
 CLUSTERS = 8  # as in the paper
 RESTARTS = 20  # of k-means, of which the tightest counts
 
 
-def clips_of(model: VGGT, scenes: Sequence[Scene], recipe: Recipe, seed: int) -> Sequence[Scene]:
+def chosen_scenes(model: VGGT, scenes: Sequence[Scene], recipe: Recipe, seed: int) -> Sequence[Scene]:
     """The scenes that a recipe calibrates on, in the order given. Raises RecipeError when it asks for too many."""
-    if recipe.clip_choice == "filtered_diverse":
-        return choose_clips(model, scenes, recipe.clips or (len(scenes) + 1) // 2, seed)
-    if recipe.clips is None:
+    if recipe.scene_choice == "filtered_diverse":
+        return choose_scenes(model, scenes, recipe.num_scenes or (len(scenes) + 1) // 2, seed)
+    if recipe.num_scenes is None:
         return scenes
-    check_count(scenes, recipe.clips)
-    return [scenes[index] for index in range(recipe.clips)]
+    check_count(scenes, recipe.num_scenes)
+    return [scenes[index] for index in range(recipe.num_scenes)]
 
 
-def choose_clips(model: VGGT, scenes: Sequence[Scene], count: int, seed: int) -> list[Scene]:
+def choose_scenes(model: VGGT, scenes: Sequence[Scene], count: int, seed: int) -> list[Scene]:
     """`count` of the scenes, in the order given: none that is unusual as far as others suffice, evenly over clusters.
 
     Unusual are scenes whose `noise_scores` exceed LARGEST_SCORE; when fewer than `count` remain, those of the lowest
@@ -39,7 +39,7 @@ def choose_clips(model: VGGT, scenes: Sequence[Scene], count: int, seed: int) ->
     scene on which the model gives no finite values.
     """
     check_count(scenes, count)
-    described = [describe_clip(model, scene) for scene in scenes]
+    described = [describe_scene(model, scene) for scene in scenes]
     scores = noise_scores(np.stack([statistics for statistics, _ in described]))
     kept = np.flatnonzero(scores <= LARGEST_SCORE)
     if len(kept) < count:
@@ -51,11 +51,11 @@ def choose_clips(model: VGGT, scenes: Sequence[Scene], count: int, seed: int) ->
 
 def check_count(scenes: Sequence[Scene], count: int) -> None:
     if not 1 <= count <= len(scenes):
-        raise RecipeError(f"clips asks for {count} of {len(scenes)} scenes: load more scenes, or lower clips")
+        raise RecipeError(f"num_scenes asks for {count} of {len(scenes)} scenes: load more scenes, or lower num_scenes")
 
 
 @torch.no_grad()
-def describe_clip(model: VGGT, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+def describe_scene(model: VGGT, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of the output of every block in the deeper half [2 * blocks], and the frames' likeness.
 
     The likeness [frames - 1] is the cosine between the first frame's patch tokens after the last block, all as one
@@ -75,9 +75,9 @@ def describe_clip(model: VGGT, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
 
 
 def noise_scores(statistics: np.ndarray) -> np.ndarray:
-    """How unusual each clip is [clips]: root mean square of the z-scores of its statistics [clips, statistics].
+    """How unusual each scene is [scenes]: root mean square of the z-scores of its statistics [scenes, statistics].
 
-    Statistics that all clips share say nothing and count as 0 (eqs. 9 and 10, with a mean in place of the sum).
+    Statistics that all scenes share say nothing and count as 0 (eqs. 9 and 10, with a mean in place of the sum).
     """
     deviation = statistics - statistics.mean(0)
     spread = deviation.std(0)
@@ -87,7 +87,7 @@ def noise_scores(statistics: np.ndarray) -> np.ndarray:
 
 def cluster(features: np.ndarray, most: int, generator: np.random.Generator) -> np.ndarray:
     """The number of the cluster of each row [rows] by k-means, with at most `most` clusters."""
-    if features.shape[1] == 0:  # clips of one frame have no likeness to tell them apart
+    if features.shape[1] == 0:  # scenes of one frame have no likeness to tell them apart
         return np.zeros(len(features), int)
     number = min(most, len(np.unique(features, axis=0)))
     tried = [vq(features, kmeans(features, number, iter=1, rng=generator)[0]) for _ in range(RESTARTS)]

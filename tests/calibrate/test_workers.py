@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from fgq.calibrate import RecipeError
-from fgq.calibrate.block_task import run_pickled
 from fgq.calibrate.calibrate import quantize
+from fgq.calibrate.workers import run_pickled
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
 from fgq.vggt.weights import fingerprint

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from fgq.calibrate import Recipe, RecipeError, quantize
-from fgq.calibrate.clip_choice import (
+from fgq.calibrate.scene_choice import (
     LARGEST_SCORE,
-    choose_clips,
-    clips_of,
+    choose_scenes,
+    chosen_scenes,
     cluster,
-    describe_clip,
+    describe_scene,
     draw_evenly,
     noise_scores,
 )
@@ -36,7 +36,7 @@ def pool():
 
 def test_a_clip_is_described_as_by_hand(toy_model):
     scene = moving("one", 3)
-    statistics, likeness = describe_clip(toy_model, scene)
+    statistics, likeness = describe_scene(toy_model, scene)
     with torch.no_grad():
         outputs = toy_model.aggregator(scene.images[None])
     expected = []
@@ -107,43 +107,43 @@ def test_every_member_of_a_cluster_is_as_likely():
 
 
 def test_the_odd_one_is_left_out_and_both_kinds_are_taken_alike(toy_model, pool):
-    scores = noise_scores(np.stack([describe_clip(toy_model, scene)[0] for scene in pool]))
+    scores = noise_scores(np.stack([describe_scene(toy_model, scene)[0] for scene in pool]))
     assert scores[-1] == scores.max() > LARGEST_SCORE
-    chosen = choose_clips(toy_model, pool, 2, seed=0)
+    chosen = choose_scenes(toy_model, pool, 2, seed=0)
     assert [scene.name[:5] for scene in sorted(chosen, key=lambda scene: scene.name)] == ["movin", "still"]
-    assert all(scene.name != "black" for seed in range(5) for scene in choose_clips(toy_model, pool, 8, seed))
-    assert len(choose_clips(toy_model, pool, len(pool), seed=0)) == len(pool)  # when all are wanted it comes along
+    assert all(scene.name != "black" for seed in range(5) for scene in choose_scenes(toy_model, pool, 8, seed))
+    assert len(choose_scenes(toy_model, pool, len(pool), seed=0)) == len(pool)  # when all are wanted it comes along
 
 
 def test_the_seed_alone_decides(toy_model, pool):
-    names = [[scene.name for scene in choose_clips(toy_model, pool, 5, seed)] for seed in (0, 0, 1, 2, 3)]
+    names = [[scene.name for scene in choose_scenes(toy_model, pool, 5, seed)] for seed in (0, 0, 1, 2, 3)]
     assert names[0] == names[1] and len(set(map(tuple, names))) > 1
     places = [[scene.name for scene in pool].index(name) for name in names[0]]
     assert places == sorted(places)
 
 
 def test_recipes_say_how_many(toy_model, pool):
-    assert clips_of(toy_model, pool, Recipe("all"), 0) is pool
-    assert list(clips_of(toy_model, pool, Recipe("few", clips=3), 0)) == pool[:3]
-    half = clips_of(toy_model, pool[:5], Recipe("half", clip_choice="filtered_diverse"), 0)
+    assert chosen_scenes(toy_model, pool, Recipe("all"), 0) is pool
+    assert list(chosen_scenes(toy_model, pool, Recipe("few", num_scenes=3), 0)) == pool[:3]
+    half = chosen_scenes(toy_model, pool[:5], Recipe("half", scene_choice="filtered_diverse"), 0)
     assert len(half) == 3
-    with pytest.raises(RecipeError, match="clips asks for 13 of 12 scenes"):
-        clips_of(toy_model, pool, Recipe("many", clips=13, clip_choice="filtered_diverse"), 0)
-    with pytest.raises(RecipeError, match="clips must be at least 1"):
-        Recipe("none", clips=0)
+    with pytest.raises(RecipeError, match="num_scenes asks for 13 of 12 scenes"):
+        chosen_scenes(toy_model, pool, Recipe("many", num_scenes=13, scene_choice="filtered_diverse"), 0)
+    with pytest.raises(RecipeError, match="num_scenes must be at least 1"):
+        Recipe("none", num_scenes=0)
 
 
 def test_calibration_sees_the_chosen_clips_alone(toy_model, pool):
-    chosen = choose_clips(toy_model, pool, 6, seed=4)
+    chosen = choose_scenes(toy_model, pool, 6, seed=4)
     by_recipe = quantize(toy_model, pool, "quantvggt", seed=4, progress=False)
-    by_hand = quantize(toy_model, chosen, "quantvggt", seed=4, clip_choice="all", progress=False)
+    by_hand = quantize(toy_model, chosen, "quantvggt", seed=4, scene_choice="all", progress=False)
     state = by_hand.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in by_recipe.state_dict().items())
-    everything = quantize(toy_model, pool, "quantvggt", seed=4, clip_choice="all", progress=False).state_dict()
+    everything = quantize(toy_model, pool, "quantvggt", seed=4, scene_choice="all", progress=False).state_dict()
     assert not all(torch.equal(value, everything[name]) for name, value in state.items())
 
 
 def test_a_clip_that_breaks_the_model_is_named(toy_model, pool):
     toy_model.aggregator.frame_blocks[1].mlp.fc2.weight.data[0, 0] = float("nan")
     with pytest.raises(RecipeError, match="scene moving0 gives NaN or infinity"):
-        choose_clips(toy_model, pool, 2, seed=0)
+        choose_scenes(toy_model, pool, 2, seed=0)

@@ -1,0 +1,43 @@
+"""The named recipes: the published method, its rivals and what proved itself, each with its source."""
+
+from dataclasses import replace
+from typing import Any
+
+from fgq.calibrate.recipe import Recipe, RecipeError, check_fields, with_tuples
+
+RECIPES = {
+    "rtn": Recipe("rtn"),
+    "smoothquant": Recipe("smoothquant", transforms="diagonal"),  # arXiv:2211.10438
+    "quarot": Recipe("quarot", transforms="rotation"),  # arXiv:2404.00456, with weights rounded to nearest
+    "gptq": Recipe("gptq", rounding="gptq"),  # arXiv:2210.17323
+    # arXiv:2509.21302, without the training of clips that its release adds
+    "quantvggt": Recipe("quantvggt", transforms="rotation_smoothing", scene_choice="filtered_diverse"),
+    "flatquant": Recipe("flatquant", transforms="kronecker", clipping="learned"),
+    "fgq": Recipe("fgq", transforms="kronecker", clipping="learned", weighting="fisher", estimator="sum_of_outputs"),
+    # What proved itself: the exact diagonal for the weights, and GPTQ's rounding behind the learnt transforms.
+    "fgq+": Recipe(
+        "fgq+",
+        transforms="kronecker",
+        clipping="learned",
+        weighting="fisher",
+        estimator="hutchinson",
+        rounding="gptq",
+    ),
+}
+
+
+def find_recipe(
+    recipe: str | Recipe,
+    weight_bits: int | None = None,
+    activation_bits: int | None = None,
+    overrides: dict[str, Any] | None = None,
+) -> Recipe:
+    """A recipe by name or as a value, with bits (None keeps the recipe's own) and other fields replaced."""
+    if isinstance(recipe, str):
+        if recipe not in RECIPES:
+            raise RecipeError(f"recipe {recipe!r} is unknown: choose {', '.join(RECIPES)}, or pass a Recipe")
+        recipe = RECIPES[recipe]
+    bits = {"weight_bits": weight_bits, "activation_bits": activation_bits}
+    changes = dict(overrides or {}) | {name: value for name, value in bits.items() if value is not None}
+    check_fields(changes)
+    return replace(recipe, **with_tuples(changes))

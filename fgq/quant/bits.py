@@ -1,0 +1,97 @@
+"""How many bits: of one setting such as W4A8, and of every block and layer of a model, stated in one place."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from fgq.errors import FgqError
+
+OFF_BITS = 16  # leave values as they are
+BITS = (*range(2, 9), OFF_BITS)
+BIT_CHOICES = (2, 3, 4, 6, 8)  # for the weights of a layer, where a budget is dealt
+
+
+@dataclass(frozen=True, init=False)
+class Bits:
+    """Bits of weights and of activations: Bits(4, 8) and Bits("W4A8") are equal, and both print as W4A8.
+
+    `weight, activation = Bits("W4A8")`. Raises FgqError for another text and for bits outside 2 to 8 and 16.
+    """
+
+    weight: int
+    activation: int
+
+    def __init__(self, weight: "int | str | Bits", activation: int | None = None):
+        if isinstance(weight, Bits):
+            weight, activation = weight
+        elif isinstance(weight, str):
+            found = re.fullmatch(r"W(\d{1,2})A(\d{1,2})", weight)
+            if not found or activation is not None:
+                raise FgqError(f"bits {weight!r}: write them as W4A8, weights first")
+            weight, activation = map(int, found.groups())
+        for bits in (weight, activation):
+            check_bits(bits)
+        object.__setattr__(self, "weight", weight)
+        object.__setattr__(self, "activation", activation)
+
+    def __str__(self) -> str:
+        return f"W{self.weight}A{self.activation}"
+
+    def __iter__(self):
+        return iter((self.weight, self.activation))
+
+
+def check_bits(bits: object) -> None:
+    if isinstance(bits, bool) or bits not in BITS:
+        raise FgqError(f"{bits} bits: choose 2 to 8, or {OFF_BITS} to leave values unquantized")
+
+
+Map = TypeVar("Map", bound="BitMap")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitMap:
+    """Bits of everything that is rounded, in one place: of all, and of the layers and blocks that have their own.
+
+    A `bit_budget` of weight bits on average is dealt to the layers by their Fisher; `block_weight_bits` state the deal.
+    Raises FgqError for bits outside 2 to 8 and 16, and for a budget outside 2 to 8.
+    """
+
+    weight_bits: int = 4  # 2 to 8, or 16 for none; one scale an output channel
+    activation_bits: int = 4  # the same; one scale a token, found at run time
+    layer_weight_bits: tuple[int, ...] | None = None  # of q/k/v, o, fc1 and fc2 of every block, for weight_bits
+    block_weight_bits: tuple | None = None  # of each block in running order: one number, or four as above
+    bit_budget: float | None = None
+
+    def __post_init__(self):
+        for own in (*(self.layer_weight_bits or ()), *(self.block_weight_bits or ())):
+            for bits in own if isinstance(own, tuple) else (own,):
+                check_bits(bits)
+        if self.bit_budget is not None and not BIT_CHOICES[0] <= self.bit_budget <= BIT_CHOICES[-1]:
+            raise FgqError(
+                f"bit_budget must lie between {BIT_CHOICES[0]} and {BIT_CHOICES[-1]}, not {self.bit_budget!r}"
+            )
+
+    @property
+    def bits(self) -> Bits:
+        """Of what has none of its own."""
+        return Bits(self.weight_bits, self.activation_bits)
+
+    @property
+    def rounds_weights(self) -> bool:
+        """Whether any layer's weights get codes; of a block's own map (see `of_block`), or of any block."""
+        stated = self.block_weight_bits or self.layer_weight_bits or (self.weight_bits,)
+        return self.deals_bits or min(min(own) if isinstance(own, tuple) else own for own in stated) < OFF_BITS
+
+    @property
+    def deals_bits(self) -> bool:
+        """Whether the bits of its blocks are still to be found."""
+        return self.bit_budget is not None and self.block_weight_bits is None
+
+    def of_block(self: Map, index: int) -> Map:
+        """The same with the bits of block number `index` alone."""
+        if self.block_weight_bits is None:
+            return self
+        bits = self.block_weight_bits[index]
+        own = {"layer_weight_bits": bits} if isinstance(bits, tuple) else {"weight_bits": bits}
+        return replace(self, block_weight_bits=None, bit_budget=None, **own)
