@@ -10,6 +10,7 @@ from fgq.checkpoint.hub import HubOptions
 from fgq.checkpoint.quantized import rebuild
 from fgq.checkpoint.tensors import list_tensors, stream_tensors
 from fgq.errors import FgqError
+from fgq.tensor_files import aligned
 from fgq.vggt import VGGT
 from fgq.vggt.infer_config import build_config
 from fgq.vggt.weights import check_fit, empty_model, fill, report_omitted
@@ -51,8 +52,8 @@ def load_model(
         dtype = torch.float32
 
     def place(tensor: Tensor) -> Tensor:
-        # `to` returns the tensor itself where nothing changes.
-        return tensor.to(device, dtype if tensor.is_floating_point() else None)
+        # Both return the tensor itself where nothing changes.
+        return aligned(tensor.to(device, dtype if tensor.is_floating_point() else None))
 
     fill(model, dict(stream_tensors(files, place, set(omitted))), files.source)
     report_omitted(model, omitted, files.source)
