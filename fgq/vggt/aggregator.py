@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from fgq.vggt.attention import Block, RotaryTable, patch_positions
@@ -11,6 +12,9 @@ from fgq.vggt.encoder import Encoder
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # ImageNet statistics of RGB in [0, 1], as DINOv2 was trained
 IMAGE_STD = (0.229, 0.224, 0.225)
+
+Images = Float[Tensor, "batch frames 3 height width"]
+FrameTokens = Float[Tensor, "all_frames tokens channels"]  # batch * frames
 
 
 class FrameLayout:
@@ -27,8 +31,10 @@ class FrameLayout:
     def num_frames(self) -> int:
         return self.batch * self.frames
 
-    def arguments(self, name: str, tokens: Tensor) -> tuple[Tensor, RotaryTable]:
-        """What the block of that name is called with: tokens [frames, tokens, C], or [clips, frames * tokens, C].
+    def arguments(
+        self, name: str, tokens: Float[Tensor, "*frames tokens channels"]
+    ) -> tuple[Float[Tensor, "batch sequence channels"], RotaryTable]:
+        """What the block of that name is called with.
 
         `tokens` are [batch * frames, tokens, C] or [batch, frames, tokens, C]. A global block lets the tokens of all
         frames of a clip attend to one another.
@@ -38,8 +44,10 @@ class FrameLayout:
         return tokens.reshape(self.num_frames, -1, tokens.shape[-1]), self.of_frame
 
 
-def run_block(block: nn.Module, name: str, tokens: Tensor, layout: FrameLayout) -> Tensor:
-    """The block of that name (see `FrameLayout.arguments`); the output has the shape of `tokens`."""
+def run_block(
+    block: nn.Module, name: str, tokens: Float[Tensor, "*frames tokens channels"], layout: FrameLayout
+) -> Float[Tensor, "*frames tokens channels"]:
+    """The block of that name (see `FrameLayout.arguments`)."""
     return block(*layout.arguments(name, tokens)).reshape(tokens.shape)
 
 
@@ -67,13 +75,13 @@ class Aggregator(nn.Module):
     def of_kind(self, name: BlockName) -> nn.ModuleList:
         return self.global_blocks if name.is_global else self.frame_blocks
 
-    def layout(self, images: Tensor) -> FrameLayout:
+    def layout(self, images: Images) -> FrameLayout:
         batch, frames, _, height, width = images.shape
         patch = self.config.patch_size
         return FrameLayout(batch, frames, height // patch, width // patch, self.config, images.device)
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Images [B, S, 3, H, W] in [0, 1] to the first block's input [B * S, special + patches, C].
+    def embed(self, images: Images) -> FrameTokens:
+        """Images in [0, 1] to the first block's input: special tokens, then patches.
 
         They are normalised in their own precision and read in that of the weights.
         """
@@ -86,14 +94,14 @@ class Aggregator(nn.Module):
         which[:, 0] = 0
         return torch.cat([special[which.flatten()], patches], dim=1)
 
-    def outputs(self, images: Tensor) -> Iterator[Tensor]:
-        """The output of each block, [B * S, tokens, C], in running order; none is kept here once the next one is."""
+    def outputs(self, images: Images) -> Iterator[FrameTokens]:
+        """The output of each block in running order; none is kept here once the next one is."""
         layout = self.layout(images)
         tokens = self.embed(images)
         for name, block in self.blocks():
             tokens = run_block(block, name, tokens, layout)
             yield tokens
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Outputs of all blocks, each [B * S, tokens, C], in running order."""
+    def forward(self, images: Images) -> list[FrameTokens]:
+        """Outputs of all blocks in running order."""
         return list(self.outputs(images))

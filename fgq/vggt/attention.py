@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -10,9 +11,14 @@ ROPE_BASE = 100.0  # VGGT's rotary base; positions are patch indices, not pixels
 # Tokens up to which a CPU takes no longer for a training step by plain products than by the fused kernel.
 SHORT_SEQUENCE = {torch.float32: 128, torch.bfloat16: 768}
 
+Tokens = Float[Tensor, "batch tokens channels"]
+Heads = Float[Tensor, "batch heads tokens head_dim"]
 
-def patch_positions(rows: int, columns: int, num_special: int, device=None) -> Tensor:
-    """Row and column of every token of a frame: int64 [num_special + rows * columns, 2].
+
+def patch_positions(
+    rows: int, columns: int, num_special: int, device=None
+) -> Int64[Tensor, "{num_special}+{rows}*{columns} 2"]:
+    """Row and column of every token of a frame.
 
     Special tokens sit at (0, 0) and patches start at (1, 1), so a special token is never rotated.
     """
@@ -27,7 +33,7 @@ class RotaryTable:
     (VGGT's extension of arXiv:2104.09864 to two axes).
     """
 
-    def __init__(self, positions: Tensor, head_dim: int, dtype: torch.dtype = torch.float32):
+    def __init__(self, positions: Int64[Tensor, "*batch tokens 2"], head_dim: int, dtype: torch.dtype = torch.float32):
         axis_dim = head_dim // 2
         exponents = torch.arange(0, axis_dim, 2, device=positions.device, dtype=torch.float32) / axis_dim
         frequencies = ROPE_BASE**-exponents
@@ -36,16 +42,16 @@ class RotaryTable:
         self.cos = angles.cos().to(dtype)
         self.sin = angles.sin().to(dtype)
 
-    def rotate(self, x: Tensor) -> Tensor:
-        """Turns queries or keys [batch, heads, tokens, head_dim] to their positions."""
+    def rotate(self, x: Heads) -> Heads:
+        """Turns queries or keys to their positions."""
         pieces = x.unflatten(-1, (2, 2, -1))  # axis, half of the axis' channels, channel
         first, second = pieces.unbind(-2)  # one node, where two selections would each fill a gradient with zeros
         turned = torch.stack([-second, first], dim=-2).flatten(-3)
         return x * self.cos.to(x.dtype) + turned * self.sin.to(x.dtype)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention over [batch, heads, tokens, head_dim], by the kernel that is fastest here.
+def attend(q: Heads, k: Heads, v: Heads) -> Heads:
+    """Softmax attention, by the kernel that is fastest here.
 
     torch's fused kernel never holds the [tokens, tokens] weights and picks its own backend by device and precision
     (flash attention for half precision on a GPU). One thread of a CPU with AVX-512 and AMX needs with it, against plain
@@ -70,12 +76,11 @@ class Attention(nn.Module):
         self.k_norm = nn.LayerNorm(self.head_dim) if qk_norm else nn.Identity()
         self.proj = nn.Linear(dim, dim)
 
-    def split_heads(self, x: Tensor) -> Tensor:
-        """[batch, tokens, channels] to [batch, heads, tokens, head_dim]."""
+    def split_heads(self, x: Tokens) -> Heads:
         return x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, rotary: RotaryTable | None) -> Tensor:
-        """Everything between the projections: [batch, tokens, channels] three times in, once out."""
+    def mix(self, q: Tokens, k: Tokens, v: Tokens, rotary: RotaryTable | None) -> Tokens:
+        """Everything between the projections."""
         q, k, v = self.split_heads(q), self.split_heads(k), self.split_heads(v)
         q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
@@ -89,7 +94,7 @@ class Mlp(nn.Module):
         self.fc1 = nn.Linear(dim, hidden)
         self.fc2 = nn.Linear(hidden, out)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows out"]:
         return self.fc2(functional.gelu(self.fc1(x)))
 
 
@@ -101,7 +106,7 @@ class LayerScale(nn.Module):
         self.initial = initial
         self.gamma = nn.Parameter(torch.full((dim,), initial))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows dim"]:
         return x * self.gamma
 
 
@@ -123,10 +128,10 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, 4 * dim, dim)
         self.ls2 = LayerScale(dim, layer_scale)
 
-    def forward(self, x: Tensor, rotary: RotaryTable | None = None) -> Tensor:
+    def forward(self, x: Tokens, rotary: RotaryTable | None = None) -> Tokens:
         return self.run(x, rotary, self.apply_linear)
 
-    def run(self, x: Tensor, rotary: RotaryTable | None, linear: ApplyLinear) -> Tensor:
+    def run(self, x: Tokens, rotary: RotaryTable | None, linear: ApplyLinear) -> Tokens:
         """The forward pass of every kind of block, with its linear layers applied by `linear`.
 
         Whoever quantizes, learns or watches a block says how its layers are applied, and nothing else.
@@ -134,13 +139,15 @@ class Block(nn.Module):
         x = x + self.ls1(linear("attn.proj", self.attn.mix(*linear("attn.qkv", self.norm1(x)), rotary))[0])
         return x + self.ls2(linear("mlp.fc2", functional.gelu(linear("mlp.fc1", self.norm2(x))[0]))[0])
 
-    def apply_linear(self, path: str, x: Tensor) -> Sequence[Tensor]:
+    def apply_linear(
+        self, path: str, x: Float[Tensor, "batch tokens width"]
+    ) -> Sequence[Float[Tensor, "batch tokens _"]]:
         return self.multiply(path, self.prepare(path, x))
 
-    def prepare(self, path: str, x: Tensor) -> Tensor:
+    def prepare(self, path: str, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
         """The input of a linear layer as the layer takes it."""
         return x
 
-    def multiply(self, path: str, x: Tensor) -> Sequence[Tensor]:
+    def multiply(self, path: str, x: Float[Tensor, "batch tokens width"]) -> Sequence[Float[Tensor, "batch tokens _"]]:
         out = self.get_submodule(path)(x)
         return (out,) if LINEARS[path] == 1 else out.chunk(LINEARS[path], dim=-1)

@@ -1,6 +1,7 @@
 """The camera head: refines every frame's pose encoding over four passes of a small trunk."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,8 +24,10 @@ class CameraHead(nn.Module):
         self.poseLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 3 * dim))
         self.pose_branch = Mlp(dim, dim // 2, POSE_SIZE)
 
-    def forward(self, camera_tokens: Tensor, unrolled: bool = False) -> list[Tensor]:
-        """Camera tokens [B, S, 2C] of the last layer to one pose encoding [B, S, 9] an iteration.
+    def forward(
+        self, camera_tokens: Float[Tensor, "clips frames two_channels"], unrolled: bool = False
+    ) -> list[Float[Tensor, "clips frames 9"]]:
+        """Camera tokens of the last layer, frame and global channels side by side, to a pose encoding an iteration.
 
         Each iteration is told the one before it through a shift, scale and gate of the tokens, and adds to it;
         gradients pass from one to the other only if `unrolled`. As VGGT was trained they do not, so that the gradient

@@ -1,5 +1,7 @@
 """Every size of a VGGT in one place."""
 
+from collections.abc import Sequence
+
 from transformers import PretrainedConfig
 
 from fgq.errors import FgqError
@@ -25,8 +27,8 @@ class VGGTConfig(PretrainedConfig):
         num_register_tokens: int = 4,  # a frame, in the encoder and again in the aggregator
         camera_trunk_depth: int = 4,  # blocks of the camera head, which runs four times
         dpt_features: int = 256,  # channels of the dense heads' fusion path
-        dpt_out_channels: tuple[int, ...] = (256, 512, 1024, 1024),  # channels of the four levels before fusion
-        dpt_layers: tuple[int, ...] | None = (4, 11, 17, 23),  # which layers the dense heads read; None spreads four
+        dpt_out_channels: Sequence[int] = (256, 512, 1024, 1024),  # channels of the four levels before fusion
+        dpt_layers: Sequence[int] | None = (4, 11, 17, 23),  # which layers the dense heads read; None spreads four
         **kwargs,
     ):
         self.img_size = img_size

@@ -1,6 +1,7 @@
 """The dense prediction head (DPT, arXiv:2103.13413): four token levels to a map with a confidence."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -11,7 +12,9 @@ POSITION_BASE = 100.0
 HIDDEN_CHANNELS = 32  # of the last hidden layer, at every model size
 
 
-def position_tables(channels: int, rows: int, columns: int, aspect: float, device=None) -> tuple[Tensor, Tensor]:
+def position_tables(
+    channels: int, rows: int, columns: int, aspect: float, device=None
+) -> tuple[Float[Tensor, "half {columns}"], Float[Tensor, "half {rows}"]]:
     """Sine-cosine embeddings of pixel centres on a plane of unit diagonal half-length.
 
     Of x [channels / 2, columns] and of y [channels / 2, rows]: the first half of the channels encodes x, the second y.
@@ -28,7 +31,9 @@ def position_tables(channels: int, rows: int, columns: int, aspect: float, devic
     return tables[0], tables[1]
 
 
-def add_positions(features: Tensor, aspect: float) -> Tensor:
+def add_positions(
+    features: Float[Tensor, "frames channels rows columns"], aspect: float
+) -> Float[Tensor, "frames channels rows columns"]:
     """Adds the position embedding in place: at full size a map of it would be as large as the features."""
     channels, rows, columns = features.shape[-3:]
     for_x, for_y = position_tables(channels, rows, columns, aspect, features.device)
@@ -37,7 +42,9 @@ def add_positions(features: Tensor, aspect: float) -> Tensor:
     return features
 
 
-def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(
+    x: Float[Tensor, "frames channels _ _"], size: tuple[int, int]
+) -> Float[Tensor, "frames channels {size[0]} {size[1]}"]:
     return functional.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
@@ -47,7 +54,9 @@ class ResidualConvUnit(nn.Module):
         self.conv1 = nn.Conv2d(features, features, 3, padding=1)
         self.conv2 = nn.Conv2d(features, features, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "frames features rows columns"]
+    ) -> Float[Tensor, "frames features rows columns"]:
         # The skip carries relu(x), not x: the released network rectifies in place, and its weights expect that.
         x = functional.relu_(x)
         return self.conv2(functional.relu_(self.conv1(x))).add_(x)
@@ -62,7 +71,12 @@ class Fusion(nn.Module):
         self.resConfUnit2 = ResidualConvUnit(features)
         self.out_conv = nn.Conv2d(features, features, 1)
 
-    def forward(self, coarser: Tensor | None, finer: Tensor, size: tuple[int, int]) -> Tensor:
+    def forward(
+        self,
+        coarser: Float[Tensor, "frames features rows columns"] | None,
+        finer: Float[Tensor, "frames features rows columns"],
+        size: tuple[int, int],
+    ) -> Float[Tensor, "frames features {size[0]} {size[1]}"]:
         total = finer if coarser is None else self.resConfUnit1(finer).add_(coarser)
         # Published order: resize, then out_conv. The two commute, since a bilinear resize mixes pixels with weights
         # that add up to 1 and out_conv mixes channels; this way round costs a quarter of the products and the memory.
@@ -97,13 +111,17 @@ class DenseHead(nn.Module):
             nn.Conv2d(HIDDEN_CHANNELS, out_channels, 1),
         )
 
-    def level_map(self, level: int, tokens: Tensor, rows: int, columns: int) -> Tensor:
-        """Patch tokens [frames, rows * columns, 2C] to a feature map at 4, 2, 1 or 1/2 of the patch grid."""
+    def level_map(
+        self, level: int, tokens: Float[Tensor, "frames {rows}*{columns} two_channels"], rows: int, columns: int
+    ) -> Float[Tensor, "frames features _ _"]:
+        """Patch tokens to a feature map at 4, 2, 1 or 1/2 of the patch grid."""
         grid = self.norm(tokens).transpose(1, 2).unflatten(2, (rows, columns))
         features = self.resize_layers[level](add_positions(self.projects[level](grid), columns / rows))
         return getattr(self.scratch, f"layer{level + 1}_rn")(features)
 
-    def fuse(self, levels: list[Tensor], rows: int, columns: int) -> Tensor:
+    def fuse(
+        self, levels: list[Float[Tensor, "frames patches two_channels"]], rows: int, columns: int
+    ) -> Float[Tensor, "frames half_features _ _"]:
         """From the coarsest level to the finest; a level's map is made when its turn comes."""
         path = None
         for level in reversed(range(len(levels))):
@@ -113,10 +131,12 @@ class DenseHead(nn.Module):
             path = fusion(path, finer, (scale * rows, scale * columns))
         return self.scratch.output_conv1(path)
 
-    def forward(self, levels: list[Tensor], rows: int, columns: int) -> tuple[Tensor, Tensor]:
-        """Raw values [frames, H, W, out_channels - 1] and confidence [frames, H, W] = 1 + exp(raw) > 1.
+    def forward(
+        self, levels: list[Float[Tensor, "frames patches two_channels"]], rows: int, columns: int
+    ) -> tuple[Float[Tensor, "frames height width values"], Float[Tensor, "frames height width"]]:
+        """Raw values and confidence = 1 + exp(raw) > 1.
 
-        `levels` are patch tokens [frames, rows * columns, 2C] of four layers, read in the head's own precision; the
+        `levels` are patch tokens of four layers, read in the head's own precision; the
         answer is float32.
         """
         levels = [tokens.to(self.norm.weight.dtype) for tokens in levels]

@@ -1,6 +1,7 @@
 """The patch encoder: a DINOv2 vision transformer with registers (arXiv:2304.07193, arXiv:2309.16588)."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -9,18 +10,18 @@ from fgq.vggt.config import VGGTConfig
 
 
 class PatchEmbed(nn.Module):
-    """Images [frames, 3, H, W] to patch tokens [frames, patches, channels], row by row."""
+    """Images to patch tokens, row by row."""
 
     def __init__(self, patch_size: int, dim: int):
         super().__init__()
         self.proj = nn.Conv2d(3, dim, patch_size, stride=patch_size)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Float[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames patches channels"]:
         return self.proj(images).flatten(2).transpose(1, 2)
 
 
 class Encoder(nn.Module):
-    """Normalised images [frames, 3, H, W] to normalised patch tokens [frames, patches, channels]."""
+    """Normalised images to normalised patch tokens."""
 
     def __init__(self, config: VGGTConfig):
         super().__init__()
@@ -38,8 +39,10 @@ class Encoder(nn.Module):
         )
         self.norm = nn.LayerNorm(dim, eps=1e-6)
 
-    def position_embedding(self, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-        """For the class token [1, 1, C] and for a grid of patches [1, rows * columns, C]."""
+    def position_embedding(
+        self, rows: int, columns: int
+    ) -> tuple[Float[Tensor, "1 1 channels"], Float[Tensor, "1 {rows}*{columns} channels"]]:
+        """For the class token and for a grid of patches."""
         for_class, for_patches = self.pos_embed[:, :1], self.pos_embed[:, 1:]
         if (rows, columns) == (self.grid, self.grid):
             return for_class, for_patches
@@ -49,7 +52,7 @@ class Encoder(nn.Module):
         )
         return for_class, resized.flatten(2).transpose(1, 2).to(for_patches.dtype)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Float[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames patches channels"]:
         rows, columns = (side // self.patch_size for side in images.shape[-2:])
         for_class, for_patches = self.position_embedding(rows, columns)
         patches = self.patch_embed(images) + for_patches

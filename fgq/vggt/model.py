@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.amp import is_autocast_available
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from fgq.errors import FgqError
-from fgq.vggt.aggregator import Aggregator
+from fgq.vggt.aggregator import Aggregator, FrameTokens, Images
 from fgq.vggt.attention import LayerScale
 from fgq.vggt.camera_head import CameraHead
 from fgq.vggt.config import VGGTConfig
@@ -80,7 +81,7 @@ class VGGT(PreTrainedModel):
             elif name == "empty_pose_tokens":
                 nn.init.zeros_(parameter)
 
-    def check_images(self, images: Tensor) -> Tensor:
+    def check_images(self, images: Tensor) -> Images:
         """Images as [B, S, 3, H, W]; raises FgqError for a shape that the model cannot take."""
         if images.ndim == 4:
             images = images[None]
@@ -150,8 +151,8 @@ class VGGT(PreTrainedModel):
             )
         return (model, report) if wants_report else model
 
-    def layer_tokens(self, block_outputs: BlockOutputs, layer: int, frames: slice = slice(None)) -> Tensor:
-        """Frame and global output of one layer, side by side: [B * S, tokens, 2C], or those of some frames."""
+    def layer_tokens(self, block_outputs: BlockOutputs, layer: int, frames: slice = slice(None)) -> FrameTokens:
+        """Frame and global output of one layer, side by side in the channels, or those of some frames."""
         return torch.cat([block_outputs[2 * layer][frames], block_outputs[2 * layer + 1][frames]], dim=-1)
 
     def read_heads(
@@ -193,8 +194,8 @@ class VGGT(PreTrainedModel):
 
     def read_dense(
         self, head: DenseHead, block_outputs: BlockOutputs, grid: tuple[int, int], frames_chunk: int
-    ) -> tuple[Tensor, Tensor]:
-        """One dense head on all frames: raw values [B * S, H, W, …] and confidence [B * S, H, W]."""
+    ) -> tuple[Float[Tensor, "all_frames height width values"], Float[Tensor, "all_frames height width"]]:
+        """One dense head on all frames: raw values and confidence."""
         parts = []
         for start in range(0, len(block_outputs[2 * self.config.depth - 1]), frames_chunk):
             frames = slice(start, start + frames_chunk)

@@ -79,7 +79,7 @@ def test_the_next_batch_is_read_while_this_one_is_used(toy_model, monkeypatch):
         return tokens
 
     monkeypatch.setattr(TokenLayouts, "bring", bring)
-    coming = stream(layouts, batches(6, 2), torch.zeros(6, 1, dtype=torch.bfloat16))
+    coming = stream(layouts, batches(6, 2), torch.zeros(6, 1, 1, 1, dtype=torch.bfloat16))
     next(coming)
     with changed:
         assert changed.wait_for(lambda: len(read) == 2, timeout=60)  # although only one was asked for
@@ -95,7 +95,7 @@ def test_a_batch_that_cannot_be_read_is_an_error_in_its_turn(toy_model, monkeypa
 
     monkeypatch.setattr(TokenLayouts, "bring", bring)
     layouts = TokenLayouts(toy_model.config, make_scenes(1)[0].images, "cpu")
-    coming = stream(layouts, batches(6, 2), torch.arange(6, dtype=torch.bfloat16))
-    assert [next(coming)[0].tolist(), next(coming)[0].tolist()] == [[0, 1], [2, 3]]
+    coming = stream(layouts, batches(6, 2), torch.arange(6, dtype=torch.bfloat16).view(6, 1, 1, 1))
+    assert [next(coming)[0].flatten().tolist(), next(coming)[0].flatten().tolist()] == [[0, 1], [2, 3]]
     with pytest.raises(OSError, match="the disk is gone"):
         next(coming)
