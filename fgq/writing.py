@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -165,6 +166,14 @@ def locked(folder: str | Path, what: str = "another process") -> Iterator[Path]:
         yield folder
     finally:
         lock.release()
+
+
+def remove_parts(path: Path) -> None:
+    """What writers of this file or folder left that were killed. Only for whoever knows that nobody writes it now."""
+    name = re.compile(re.escape(f".{path.name[:100]}.") + r"\d+-\d+" + re.escape(PART))
+    for part in path.parent.iterdir() if path.parent.is_dir() else ():
+        if name.fullmatch(part.name):
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def part_of(path: Path) -> Path:

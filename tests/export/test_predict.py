@@ -1,6 +1,7 @@
 """The verb, from files to files, with a small random model; and vggt-tiny on a rendered room."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -110,6 +111,24 @@ def test_bad_files_leave_no_folder(photos, seeing_model, tmp_path):
     with pytest.raises(FgqError, match=r"1 of 5 files cannot be read as images: empty.jpg \(empty\)"):
         predict(seeing_model, photos, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_was_interrupted_or_failed_leaves_nothing_and_can_be_repeated(photos, seeing_model, tmp_path, monkeypatch):
+    for error in (KeyboardInterrupt, OSError(28, "No space left on device")):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys.modules[Output.__module__], "write_ply", raising(error))
+            with pytest.raises((KeyboardInterrupt, FgqError)):
+                predict(seeing_model, photos, tmp_path / "out")
+        assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+    predict(seeing_model, photos, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "photos"]
+
+
+def raising(error):
+    def write(*_):
+        raise error
+
+    return write
 
 
 def test_vggt_tiny_sees_a_rendered_room(tmp_path):
