@@ -129,6 +129,12 @@ def check_name(path: str | Path) -> Path:
         raise FgqError(f"{path}: {error}: give the whole path") from error
     if path.name in ("", ".."):
         raise FgqError(f"{str(path)!r}: is no name of a new file or folder: give one, such as out/name")
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # too long, a null character
+        raise FgqError(f"{path}: cannot be used ({reason(error)}): choose another path") from error
     return path
 
 

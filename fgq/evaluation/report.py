@@ -13,6 +13,7 @@ from fgq.evaluation.intervals import mean_interval
 from fgq.evaluation.pages import html_page, summary_markdown
 from fgq.evaluation.pairing import by_seed_and_scene, check_one_dataset, check_same_scenes, check_same_seeds
 from fgq.evaluation.seed_noise import gain_test
+from fgq.writing import write_text
 
 MODEL = ["recipe", "weight_bits", "activation_bits"]  # what one row of a summary is about
 COLUMNS = ["run", *MODEL, "seed", "dataset", "scene", "task", "metric", "value", "unit", "higher_is_better"]
@@ -45,8 +46,8 @@ class Report:
         return self.frame.scene.unique().tolist()
 
     def save(self, path: str | Path) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(self.to_csv(), encoding="utf-8")
+        """Whole or not at all. Raises FgqError where it cannot be written."""
+        write_text(path, self.to_csv(), "the report")
 
     @classmethod
     def load(cls, path: str | Path) -> "Report":

@@ -17,8 +17,11 @@ SIZES = ("photo", "model")
 
 
 def picture_names(sources: list[str], size: str) -> list[str]:
-    """File names for pictures: no spaces, and .jpg, .jpeg or .png. Raises FgqError where two would be the same."""
-    names = [re.sub(r"\s", "_", name) for name in sources]
+    """File names for pictures: UTF-8 without spaces, and .jpg, .jpeg or .png.
+
+    Raises FgqError where two would be the same.
+    """
+    names = [re.sub(r"[\s\ud800-\udfff]", "_", name) for name in sources]
     if size == "model":
         names = [f"{Path(name).stem}.png" for name in names]
     else:

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from contextlib import nullcontext
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -222,6 +223,9 @@ def evaluate(
 
 def main() -> None:
     """Entry point of the command `fgq`; see `run_command` for its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # paths may hold what no text holds
     sys.exit(run_command(app))
 
 

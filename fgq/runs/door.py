@@ -78,9 +78,8 @@ def names_memory(told: str) -> bool:
 
 
 def say(message: object) -> None:
-    """One line on the error stream, whatever characters file names have."""
-    line = " ".join(str(message).split())
-    typer.echo(f"fgq: {line.encode(errors='backslashreplace').decode()}", err=True)
+    """One line on the error stream."""
+    typer.echo(f"fgq: {' '.join(str(message).split())}", err=True)
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from fgq.export.pictures import picture_names, write_photos, write_scene
 
 
 def test_names_are_what_every_reader_takes():
-    sources = ["a b.JPG", "c.heic", "d.png", "e.webp"]
-    assert picture_names(sources, "photo") == ["a_b.JPG", "c.heic.png", "d.png", "e.webp.png"]
-    assert picture_names(sources, "model") == ["a_b.png", "c.png", "d.png", "e.png"]
+    sources = ["a b.JPG", "c.heic", "d\udce9.png", "e.webp"]
+    assert picture_names(sources, "photo") == ["a_b.JPG", "c.heic.png", "d_.png", "e.webp.png"]
+    assert picture_names(sources, "model") == ["a_b.png", "c.png", "d_.png", "e.png"]
 
 
 @pytest.mark.parametrize("sources, size", [(["a b.png", "a_b.png"], "photo"), (["a.jpg", "a.png"], "model")])

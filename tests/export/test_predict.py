@@ -59,6 +59,17 @@ def test_what_is_written_is_what_the_model_says(photos, seeing_model, tmp_path):
     torch.testing.assert_close(scene.extrinsics, extrinsics)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_name_that_is_no_utf8_is_kept(photos, seeing_model, tmp_path):
+    name = "\udce9.jpg"  # one byte that no text has
+    (photos / "turned.jpg").rename(photos / name)
+    predict(seeing_model, photos, tmp_path / "out")
+    (frame,) = [
+        frame for frame in json.loads((tmp_path / "out/cameras.json").read_text())["frames"] if frame["source"] == name
+    ]
+    assert frame["image"] == "images/_.jpg" and (tmp_path / "out" / frame["image"]).is_file()
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 20])
 @pytest.mark.parametrize("height, width", [(16, 16), (17, 16), (15, 16), (16, 17), (50, 20), (20, 50)])
 def test_any_number_and_shape(tmp_path, seeing_model, count, height, width):

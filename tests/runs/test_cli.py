@@ -282,6 +282,14 @@ def full_disk(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_path_that_is_no_utf8_can_be_told(command, tmp_path):
+    status, out, _ = command("render", tmp_path / "\udce9", "--frames", 1, "--size", 16)
+    assert status == 0 and out.endswith("\\udce9\n") and (tmp_path / "\udce9").is_dir()
+    status, _, lines = command("render", tmp_path / "\udce9")
+    assert status == 2 and "\\udce9: is not empty" in lines[0]
+
+
 @pytest.mark.parametrize("out", ["", ".", "/", "..", "file", "file/below", "n" * 300, "~nosuchuser/x", "/proc/x"])
 def test_where_nothing_can_be_written_is_said_before_any_work(command, out, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

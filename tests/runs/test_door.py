@@ -45,7 +45,6 @@ def behind_the_door(error):
         (KeyboardInterrupt(), 130, "stopped"),
         (ModuleNotFoundError("No module named 'papermill'", name="papermill"), 2, "papermill is not installed"),
         (typer.BadParameter("no number"), 2, "no number"),
-        (FgqError("a name \udce9 that is no UTF-8"), 2, r"a name \udce9 that"),
     ],
 )
 def test_every_error_is_one_line(capsys, error, status, told):
