@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -128,6 +129,12 @@ def check_name(path: str | Path) -> Path:
         raise FgqError(f"{path}: {error}: give the whole path") from error
     if path.name in ("", ".."):
         raise FgqError(f"{str(path)!r}: is no name of a new file or folder: give one, such as out/name")
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # too long, a null character
+        raise FgqError(f"{path}: cannot be used ({reason(error)}): choose another path") from error
     return path
 
 
@@ -165,6 +172,14 @@ def locked(folder: str | Path, what: str = "another process") -> Iterator[Path]:
         yield folder
     finally:
         lock.release()
+
+
+def remove_parts(path: Path) -> None:
+    """What writers of this file or folder left that were killed. Only for whoever knows that nobody writes it now."""
+    name = re.compile(re.escape(f".{path.name[:100]}.") + r"\d+-\d+" + re.escape(PART))
+    for part in path.parent.iterdir() if path.parent.is_dir() else ():
+        if name.fullmatch(part.name):
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def part_of(path: Path) -> Path:

@@ -15,6 +15,8 @@ from fgq.vggt import VGGT
 from fgq.vggt.infer_config import build_config
 from fgq.vggt.weights import check_fit, empty_model, fill, report_omitted
 
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # in which a model can compute
+
 
 def load_model(
     name_or_path: str | Path,
@@ -83,14 +85,15 @@ def outline(files: ModelFiles) -> tuple[VGGT, tuple[str, ...]]:
 
 def find_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if dtype is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
+    if dtype is not None and found not in DTYPES:
         raise FgqError(f"dtype {dtype!r} is no type of weights: choose float32, bfloat16 or float16")
     return found
 
 
 def check_device(device: torch.device | str | None) -> None:
     try:
-        torch.empty(0, device=device)
+        if torch.empty(0, device=device).is_meta:
+            raise RuntimeError("it holds no values")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
         raise FgqError(

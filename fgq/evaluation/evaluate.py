@@ -79,7 +79,8 @@ def evaluate(
         reference = predict(reference, scenes, batch_size, progress)
     if reference is not None:
         check_reference(reference, predictions, scenes)
-    about = {"run": run, **describe(model), "frame_list": frames_hash(scenes)}
+    looked_up = clouds.points or "all"
+    about = {"run": run, **describe(model), "frame_list": frames_hash(scenes), "clouds": str(looked_up)}
     rows = []
     bar = tqdm(scenes, desc="measuring", unit="scene", disable=not progress, leave=False)
     for index, (scene, prediction) in enumerate(zip(bar, predictions, strict=True)):
@@ -129,10 +130,15 @@ def check_reference(reference: list[Predictions], predictions: list[Predictions]
             )
 
 
+def device_name(device: torch.device) -> str:
+    """cpu, or a GPU with its name: where the model really ran."""
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
 def describe(model: VGGT) -> dict:
     """The columns that say which model this is; full precision has 16 bits and no seed."""
     quantization = getattr(model, "quantization", None)
-    about = {"model": model.name_or_path}
+    about = {"model": model.name_or_path, "device": device_name(model.device)}
     if quantization is None:
         return about | {"recipe": "full precision", "weight_bits": 16, "activation_bits": 16, "seed": -1}
     recipe = quantization.recipe

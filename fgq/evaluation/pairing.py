@@ -54,6 +54,12 @@ def check_same_scenes(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:
             raise FgqError(
                 f"the reports are of different frames of {known.idxmax()}: evaluate both with one frame_list="
             )
+    if "clouds" in both and mine.metric.iloc[0].startswith(("points_", "unprojected_")):
+        counts = sorted(set(both.clouds.fillna("")) - {""})
+        if len(counts) > 1:
+            raise FgqError(
+                f"the reports looked up {' and '.join(counts)} points of a cloud: evaluate both with one clouds="
+            )
     pixels = both.groupby("scene").valid_pixels.unique()
     odd = pixels[pixels.map(len) > 1]
     if len(odd):

@@ -13,11 +13,12 @@ from fgq.evaluation.intervals import mean_interval
 from fgq.evaluation.pages import html_page, summary_markdown
 from fgq.evaluation.pairing import by_seed_and_scene, check_one_dataset, check_same_scenes, check_same_seeds
 from fgq.evaluation.seed_noise import gain_test
+from fgq.writing import write_text
 
 MODEL = ["recipe", "weight_bits", "activation_bits"]  # what one row of a summary is about
 COLUMNS = ["run", *MODEL, "seed", "dataset", "scene", "task", "metric", "value", "unit", "higher_is_better"]
 COLUMNS += ["valid_pixels", "seconds", "note"]
-FURTHER = ["model", "frame_list", "frames"]  # reports of earlier versions lack them
+FURTHER = ["model", "frame_list", "frames", "device", "clouds"]  # reports of earlier versions lack them
 TYPES = {"value": float, "seconds": float, "higher_is_better": bool, "run": str, "unit": str, "scene": str, "note": str}
 TYPES |= dict.fromkeys(FURTHER, str)
 
@@ -27,7 +28,8 @@ class Report:
     """Results of one or several models; `frame` has the columns of `COLUMNS`. Raises FgqError when one is missing.
 
     Where there are further columns, model names the full-precision weights, frame_list is the hash of all frames of an
-    evaluation, frames that of the scene's.
+    evaluation, frames that of the scene's, device where the model ran, clouds how many points of a cloud were looked
+    up.
 
     A number of a set is the mean of its scenes' numbers, AUC included (each scene's own pairs first, then scenes).
     """
@@ -44,8 +46,8 @@ class Report:
         return self.frame.scene.unique().tolist()
 
     def save(self, path: str | Path) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(self.to_csv(), encoding="utf-8")
+        """Whole or not at all. Raises FgqError where it cannot be written."""
+        write_text(path, self.to_csv(), "the report")
 
     @classmethod
     def load(cls, path: str | Path) -> "Report":

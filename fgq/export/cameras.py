@@ -42,4 +42,5 @@ def write_cameras(scene: Reconstruction, files: list[dict], path: Path, **facts)
             }
         )
     content = {**facts, "conventions": CONVENTIONS, "frames": frames}
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")  # a name that is no UTF-8, as JSON escapes it

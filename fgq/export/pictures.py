@@ -10,14 +10,18 @@ from fgq.data.photos import Source
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
 from fgq.export.reconstruction import Reconstruction
+from fgq.writing import check_name, whole_folder
 
 ORIENTATION = 274  # the EXIF tag
 SIZES = ("photo", "model")
 
 
 def picture_names(sources: list[str], size: str) -> list[str]:
-    """File names for pictures: no spaces, and .jpg, .jpeg or .png. Raises FgqError where two would be the same."""
-    names = [re.sub(r"\s", "_", name) for name in sources]
+    """File names for pictures: UTF-8 without spaces, and .jpg, .jpeg or .png.
+
+    Raises FgqError where two would be the same.
+    """
+    names = [re.sub(r"[\s\ud800-\udfff]", "_", name) for name in sources]
     if size == "model":
         names = [f"{Path(name).stem}.png" for name in names]
     else:
@@ -59,27 +63,14 @@ def write_model_images(scene: Reconstruction, names: list[str], folder: Path) ->
 
 
 def write_scene(scene: Scene, folder: str | Path) -> list[Path]:
-    """The images of a scene as numbered PNG files; raises FgqError for a folder that holds something."""
-    folder = empty_folder(folder)
-    paths = [folder / f"{frame:04d}.png" for frame in range(scene.num_frames)]
-    for image, path in zip(scene.images, paths, strict=True):
-        write_tensor(image, path)
-    return paths
+    """The images of a scene as numbered PNG files in a new folder; raises FgqError as `fgq.writing.whole_folder`."""
+    names = [f"{frame:04d}.png" for frame in range(scene.num_frames)]
+    with whole_folder(folder, "the pictures") as part:
+        for image, name in zip(scene.images, names, strict=True):
+            write_tensor(image, part / name)
+    return [check_name(folder) / name for name in names]
 
 
 def write_tensor(image, path: Path) -> None:
     pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
     Image.fromarray(pixels.cpu().numpy()).save(path)
-
-
-def empty_folder(folder: str | Path) -> Path:
-    """The folder, made where it was missing. Raises FgqError where it holds something or cannot be made."""
-    folder = Path(folder).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        taken = any(folder.iterdir())
-    except OSError as error:
-        raise FgqError(f"{folder}: cannot be used as a folder: {error.strerror}") from error
-    if taken:
-        raise FgqError(f"{folder}: is not empty; choose a new folder, so that no older file is taken for a new one")
-    return folder

@@ -11,11 +11,12 @@ from fgq.errors import FgqError
 from fgq.export.cameras import write_cameras
 from fgq.export.colmap import write_colmap
 from fgq.export.depth_maps import FORMATS, write_maps, write_npz
-from fgq.export.pictures import SIZES, empty_folder, picture_names, write_model_images, write_photos
+from fgq.export.pictures import SIZES, picture_names, write_model_images, write_photos
 from fgq.export.ply import write_ply
 from fgq.export.reconstruction import POINTS, Reconstruction, build_reconstruction
 from fgq.export.viewer import write_viewer
 from fgq.vggt import VGGT
+from fgq.writing import check_new_folder, whole_folder
 
 COLMAP_POINTS = 100_000  # text is slow to read, and what starts a splatting or a bundle adjustment needs no more
 VIEWER_POINTS = 500_000  # some 7 MB of page
@@ -54,12 +55,14 @@ def predict(
 
     `images` is a folder, an image or a video (`rate` frames a second), or several of these; `frames` spreads that many
     over them. `size` is the model's own unless told, `mode` "crop" or "pad" (see `fgq.data.photos.read_photos`).
-    Everything that can be wrong with the input is found before the model runs. Raises FgqError.
+    Everything that can be wrong with the input is found before the model runs, and the folder appears whole or not at
+    all. Raises FgqError.
 
     The folder holds cameras.json; images/ and sparse/0/{cameras,images,points3D}.txt, which together are a COLMAP
     project; depth/ and confidence/ (or depth.npz); points.ply; viewer.html.
     """
     output = output or Output()
+    check_new_folder(out)
     places = images if isinstance(images, list | tuple) else [images]
     sources = find_sources(list(places), rate)
     if frames is not None:
@@ -67,12 +70,9 @@ def predict(
     names = picture_names([source.name for source in sources], output.image_size)
     config = model.config
     photos = read_photos(sources, config.img_size if size is None else size, config.patch_size, mode)
-    folder = empty_folder(out)
     scene = reconstruct(model, photos, output.points)
-    try:
+    with whole_folder(out, "what is predicted") as folder:
         write(scene, names, folder, output)
-    except OSError as error:
-        raise FgqError(f"{folder}: cannot be written: {error}") from error
     return scene
 
 

@@ -1,6 +1,7 @@
 """Everything that a model costs, in tables: by part and precision, by recipe, and of one forward pass."""
 
 import math
+import re
 from dataclasses import dataclass
 
 import pandas as pd
@@ -16,6 +17,7 @@ from fgq.memory.speed import predict_seconds
 from fgq.vggt.size import part_sizes
 
 GIGABYTE = 10**9
+LONGEST_SIDE = 16_384  # pixels of an image; a longer one is a slip of the finger
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,14 @@ class Input:
     @classmethod
     def parse(cls, frames: int, size: str) -> "Input":
         """From a size such as 518x392 (width, then height) or 518 (a square). Raises FgqError."""
-        sides = size.lower().replace("×", "x").split("x")
-        if len(sides) not in (1, 2) or not all(side.isdecimal() and int(side) for side in sides) or frames < 1:
-            raise FgqError(f"{frames} frames of size {size!r}: give at least one frame and WIDTHxHEIGHT in pixels")
-        return cls(frames, int(sides[0]), int(sides[-1]))
+        found = re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", size, re.IGNORECASE)
+        width, height = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        if frames < 1 or not (0 < width <= LONGEST_SIDE and 0 < height <= LONGEST_SIDE):
+            raise FgqError(
+                f"{frames} frames of size {size[:50]!r}: give at least one frame and WIDTHxHEIGHT in pixels, at most "
+                f"{LONGEST_SIDE} a side"
+            )
+        return cls(frames, width, height)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,7 @@
 """What loading a model and its first forward pass really take: measured in a process of their own."""
 
-import multiprocessing
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 from fgq.checkpoint import load_model
 from fgq.errors import FgqError
 from fgq.memory.speed import synchronize
+from fgq.processes import process_pool
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,8 @@ def measure(
     In a fresh process with as many threads as this one, since a process keeps what it once took. Raises FgqError for
     what `load_model` and the model refuse, and where the process is killed for want of memory.
     """
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=fresh) as executor:
-        job = executor.submit(
-            measure_here, name, (frames, 3, height, width), dtype, device, torch.get_num_threads(), hub
-        )
+    with process_pool(1) as executor:
+        job = executor.submit(measure_here, name, (frames, 3, height, width), dtype, device, hub)
         try:
             return job.result()
         except BrokenProcessPool as error:
@@ -57,10 +53,7 @@ def measure(
             ) from error
 
 
-def measure_here(
-    name: str, shape: tuple[int, ...], dtype: torch.dtype | None, device: str, threads: int, hub: dict
-) -> Measured:
-    torch.set_num_threads(threads)
+def measure_here(name: str, shape: tuple[int, ...], dtype: torch.dtype | None, device: str, hub: dict) -> Measured:
     process_bytes = peak_bytes(device)
     start = time.perf_counter()
     model = load_model(name, device, dtype, **hub)

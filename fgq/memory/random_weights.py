@@ -1,7 +1,6 @@
 """Random weights in the public file layout: the real sizes, to measure a machine with before 5 GB are downloaded."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from fgq.checkpoint.files import WEIGHTS_FILE
 from fgq.errors import FgqError
 from fgq.vggt import VGGTConfig
 from fgq.vggt.weights import empty_model
+from fgq.writing import check_name, whole_folder
 
 DEVIATION = 0.02  # of every random value; small enough that depth and points stay finite at any depth of the model
 ALIGNMENT = 8  # bytes; of the header, as the format asks for
@@ -31,15 +31,11 @@ def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
 
 
 def write_random_weights(folder: str | Path, shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> Path:
-    """Writes model.safetensors (float32) into a folder, one tensor after the other; returns its path.
+    """Writes model.safetensors (float32) into a new folder, one tensor after the other; returns its path.
 
     Norms' weights are near 1, everything else near 0. The file is written in the safetensors format directly: its own
-    writer wants all tensors in memory at once. Raises FgqError where the folder has such a file already.
+    writer wants all tensors in memory at once. Raises FgqError as `fgq.writing.whole_folder` does.
     """
-    path = Path(folder) / WEIGHTS_FILE
-    if path.exists():
-        raise FgqError(f"{path}: exists already: choose another folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
     header, end = {}, 0
     for name, shape in shapes.items():
         start, end = end, end + 4 * torch.Size(shape).numel()
@@ -47,16 +43,14 @@ def write_random_weights(folder: str | Path, shapes: Mapping[str, tuple[int, ...
     text = json.dumps({"__metadata__": {"format": "pt"}} | header).encode()
     text += b" " * (-len(text) % ALIGNMENT)
     generator = torch.Generator().manual_seed(seed)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    with whole_folder(folder, "random weights") as part, (part / WEIGHTS_FILE).open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name, shape in shapes.items():
             values = torch.randn(shape, generator=generator) * DEVIATION
             if is_scale(name, shape):
                 values += 1
             file.write(values.numpy().tobytes())
-    os.replace(part, path)
-    return path
+    return check_name(folder) / WEIGHTS_FILE
 
 
 def is_scale(name: str, shape: tuple[int, ...]) -> bool:

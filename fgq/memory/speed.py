@@ -13,6 +13,7 @@ from fgq.vggt import VGGT
 from fgq.vggt.aggregator import FrameLayout, run_block
 
 TIMED_SECONDS = 0.3  # of each of the two
+MOST_PATCHES = 64  # along a side of what is timed: more take longer and are no faster
 VALUE = 0.01  # of every weight in a timed block: what is multiplied does not matter, as long as it is finite
 
 
@@ -23,7 +24,7 @@ def predict_seconds(model: VGGT, expected: Forecast, height: int, width: int, dt
     Times a frame block on one frame's tokens and a convolution of the dense heads' size. What neither holds (resizing,
     the attention of many frames) makes it a matter of a factor of two, and other programs of more.
     """
-    rows, columns = height // model.config.patch_size, width // model.config.patch_size
+    rows, columns = (min(side // model.config.patch_size, MOST_PATCHES) for side in (height, width))
     layout = FrameLayout(1, 1, rows, columns, model.config, device)
     block = copy.deepcopy(model.aggregator.frame_blocks[0]).to_empty(device=device).eval()
     for tensor in block.state_dict().values():

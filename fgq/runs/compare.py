@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from fgq.errors import FgqError
@@ -54,3 +55,8 @@ def compare_reports(ours: Report, theirs: Report) -> pd.DataFrame:
     if not parts:
         raise FgqError("the two reports have no model (recipe and bits) in common")
     return pd.concat(parts, ignore_index=True)
+
+
+def without_difference(compared: pd.DataFrame) -> list[str]:
+    """The metrics of a comparison that are NaN or infinite somewhere."""
+    return compared[~np.isfinite(compared.difference)].metric.unique().tolist()

@@ -6,11 +6,16 @@ from typing import Annotated
 import typer
 
 from fgq.runs.options import Seed
+from fgq.writing import check_new_folder
+
+MOST_FORESEEN = 256  # frames; foreseeing takes a tenth of a second for each
 
 
 def info(
     model: str,
-    frames: Annotated[int | None, typer.Option(help="frames of the clip whose cost is wanted")] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="frames of the clip whose cost is wanted", min=1, max=MOST_FORESEEN)
+    ] = None,
     size: Annotated[str | None, typer.Option(help="of its images in pixels, such as 518x392 (width first)")] = None,
     measure: Annotated[bool, typer.Option("--measure", help="load the model and run it on such a clip, too")] = False,
     dtype: Annotated[str | None, typer.Option(help="float32 (usual), bfloat16 or float16")] = None,
@@ -47,7 +52,7 @@ def info(
 
 
 def random_weights(
-    out: Annotated[Path, typer.Argument(help="folder for model.safetensors")],
+    out: Annotated[Path, typer.Argument(help="new folder for model.safetensors")],
     shapes: Annotated[Path | None, typer.Option(help="JSON file of tensor names and shapes; VGGT-1B's usually")] = None,
     seed: Seed = 0,
 ) -> None:
@@ -55,6 +60,7 @@ def random_weights(
     from fgq.memory.random_weights import public_shapes, read_shapes, write_random_weights
     from fgq.vggt import VGGTConfig
 
+    out = check_new_folder(out)
     wanted = read_shapes(shapes) if shapes else public_shapes(VGGTConfig())
     path = write_random_weights(out, wanted, seed)
     typer.echo(f"{len(wanted)} tensors, {path.stat().st_size / 1e9:.2f} GB: {path}")

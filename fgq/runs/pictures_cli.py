@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from fgq.runs.options import Seed
+from fgq.runs.options import LONGEST_SIDE, MOST_FRAMES, Device, Seed, where
+from fgq.writing import check_new_folder
 
 
 def render(
     out: Annotated[Path, typer.Argument(help="new folder for the PNG files")],
-    frames: Annotated[int, typer.Option(help="pictures of the room", min=1)] = 4,
-    size: Annotated[int, typer.Option(help="side in pixels", min=1)] = 64,
+    frames: Annotated[int, typer.Option(help="pictures of the room", min=1, max=MOST_FRAMES)] = 4,
+    size: Annotated[int, typer.Option(help="side in pixels", min=1, max=LONGEST_SIDE)] = 64,
     split: Annotated[str, typer.Option(help="rooms that the training saw (train) or not (test)")] = "test",
     seed: Seed = 0,
 ) -> None:
@@ -19,6 +20,7 @@ def render(
     import fgq
     from fgq.export.pictures import write_scene
 
+    out = check_new_folder(out)
     (scene,) = fgq.load_scenes("playroom", split=split, count=1, frames=frames, seed=seed, size=size)
     typer.echo(f"{len(write_scene(scene, out))} pictures: {out}")
 
@@ -35,20 +37,23 @@ def predict(
     image_size: Annotated[str, typer.Option(help="cameras for each photo at its own size, or as the model saw it")] = (
         "photo"
     ),
-    frames: Annotated[int | None, typer.Option(help="that many pictures, spread over all; all where not given")] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(help="that many pictures, spread over all; all where not given", min=1, max=MOST_FRAMES),
+    ] = None,
     rate: Annotated[float, typer.Option(help="frames a second of a video")] = 1.0,
-    size: Annotated[int | None, typer.Option(help="pixels for the model; its own size where not given")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="pixels for the model; its own size where not given", min=1, max=LONGEST_SIDE)
+    ] = None,
     mode: Annotated[str, typer.Option(help="crop (cut high pictures to a square) or pad (white)")] = "crop",
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; a GPU where there is one")] = None,
+    device: Device = None,
 ) -> None:
     """Cameras, depth, coloured points and a viewer from photos, in one folder."""
-    import torch
-
     import fgq
     from fgq.export import Output, predict
 
-    wanted = Output(points, keep, depth_format, image_size)
-    network = fgq.load_model(model, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    wanted, out = Output(points, keep, depth_format, image_size), check_new_folder(out)
+    network = fgq.load_model(model, **where(device, None))
     scene = predict(network, images, out, wanted, frames=frames, size=size, mode=mode, rate=rate)
     height, width = scene.depth.shape[-2:]
     typer.echo(f"{scene.num_frames} cameras and depth maps of {width} × {height} pixels: {out}")

@@ -1,6 +1,7 @@
 """The verb, from files to files, with a small random model; and vggt-tiny on a rendered room."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -58,6 +59,17 @@ def test_what_is_written_is_what_the_model_says(photos, seeing_model, tmp_path):
     torch.testing.assert_close(scene.extrinsics, extrinsics)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_name_that_is_no_utf8_is_kept(photos, seeing_model, tmp_path):
+    name = "\udce9.jpg"  # one byte that no text has
+    (photos / "turned.jpg").rename(photos / name)
+    predict(seeing_model, photos, tmp_path / "out")
+    (frame,) = [
+        frame for frame in json.loads((tmp_path / "out/cameras.json").read_text())["frames"] if frame["source"] == name
+    ]
+    assert frame["image"] == "images/_.jpg" and (tmp_path / "out" / frame["image"]).is_file()
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 20])
 @pytest.mark.parametrize("height, width", [(16, 16), (17, 16), (15, 16), (16, 17), (50, 20), (20, 50)])
 def test_any_number_and_shape(tmp_path, seeing_model, count, height, width):
@@ -110,6 +122,24 @@ def test_bad_files_leave_no_folder(photos, seeing_model, tmp_path):
     with pytest.raises(FgqError, match=r"1 of 5 files cannot be read as images: empty.jpg \(empty\)"):
         predict(seeing_model, photos, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_was_interrupted_or_failed_leaves_nothing_and_can_be_repeated(photos, seeing_model, tmp_path, monkeypatch):
+    for error in (KeyboardInterrupt, OSError(28, "No space left on device")):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys.modules[Output.__module__], "write_ply", raising(error))
+            with pytest.raises((KeyboardInterrupt, FgqError)):
+                predict(seeing_model, photos, tmp_path / "out")
+        assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+    predict(seeing_model, photos, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "photos"]
+
+
+def raising(error):
+    def write(*_):
+        raise error
+
+    return write
 
 
 def test_vggt_tiny_sees_a_rendered_room(tmp_path):

@@ -41,9 +41,11 @@ def test_values_follow_the_seed_alone(tmp_path):
 
 
 def test_nothing_is_overwritten_and_bad_shapes_are_refused(tmp_path):
-    write_random_weights(tmp_path, {"a": (1,)})
-    with pytest.raises(FgqError, match="exists already"):
-        write_random_weights(tmp_path, {"a": (1,)})
+    path = write_random_weights(tmp_path / "new", {"a": (1,)})
+    assert [file.name for file in tmp_path.iterdir()] == ["new"]
+    assert path.stat().st_mode & 0o777 == (tmp_path / "new").stat().st_mode & 0o666
+    with pytest.raises(FgqError, match="new: is not empty"):
+        write_random_weights(tmp_path / "new", {"a": (1,)})
     for content in ("[]", "{", json.dumps({"a": "x"}), json.dumps({"a": 3})):
         (tmp_path / "shapes.json").write_text(content)
         with pytest.raises(FgqError, match="shapes.json: not a JSON object of tensor names"):

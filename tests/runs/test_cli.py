@@ -1,7 +1,10 @@
 """The command line: the verbs, and bad input as one line."""
 
+import errno
 import json
+import signal
 import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -10,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import fgq
 from fgq.calibrate import find_recipe
+from fgq.writing import locked
 
 
 @pytest.fixture
@@ -60,7 +64,10 @@ def test_verbs_give_what_python_gives(command, toy_model, tmp_path):
     assert status == 0 and float(line[5]) == pytest.approx(values[0] - values[1], rel=1e-3, abs=1e-6)
 
 
-def test_a_calibration_that_was_stopped_goes_on_with_the_same_command(command, toy_model, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_calibration_that_was_stopped_goes_on_with_the_same_command(
+    command, toy_model, tmp_path, monkeypatch, number
+):
     from fgq.calibrate.resume import FinishedBlocks
 
     toy_model.save(tmp_path / "toy")
@@ -70,11 +77,13 @@ def test_a_calibration_that_was_stopped_goes_on_with_the_same_command(command, t
 
     def keep_and_stop(self, block, log):
         keep(self, block, log)
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     with monkeypatch.context() as patch:
         patch.setattr(FinishedBlocks, "keep", keep_and_stop)
-        assert command(*call, "--out", tmp_path / "small")[0] == 130
+        status, _, lines = command(*call, "--out", tmp_path / "small")
+        kept = f"what is finished is kept in {unfinished}: the same command goes on from it"
+        assert (status, lines[-1]) == (128 + number, f"fgq: stopped; {kept}")
     assert [path.name for path in unfinished.glob("*.safetensors")] == ["F0.safetensors"]
     assert len(list((unfinished / "fisher").glob("*.safetensors"))) == 2  # of two scenes
     status, _, complaint = command(*call, "--out", tmp_path / "small", "--weight-bits", 3)
@@ -82,15 +91,73 @@ def test_a_calibration_that_was_stopped_goes_on_with_the_same_command(command, t
     assert not (tmp_path / "small").exists()
     assert command(*call, "--out", tmp_path / "small")[0] == 0
     whole, small = (tmp_path / name / "model.safetensors" for name in ("whole", "small"))
-    assert whole.read_bytes() == small.read_bytes() and not unfinished.exists()
+    assert whole.read_bytes() == small.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small", "toy", "whole"]  # no lock, no part
+
+
+def test_one_calibration_at_a_time_and_nothing_is_overwritten(command, toy_model, tmp_path):
+    toy_model.save(tmp_path / "toy")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "toy").iterdir()}
+    call = ("quantize", tmp_path / "toy", "--recipe", "rtn", *SCENES, "--out")
+    with locked(tmp_path / "small.unfinished"):
+        status, _, lines = command(*call, tmp_path / "small")
+    assert status == 2 and "small.unfinished: another fgq quantize works in this folder" in lines[-1]
+    for out, told in ((tmp_path / "toy", "is not empty"), ("..", "is no name"), ("", "is no name")):
+        status, _, lines = command(*call, out)
+        assert status == 2 and len(lines) == 1 and told in lines[0]
+    status, _, lines = command("random-weights", tmp_path / "toy")
+    assert status == 2 and len(lines) == 1 and "is not empty" in lines[0]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "toy").iterdir()} == before
+    (tmp_path / ".small.1-2.part").mkdir()  # of one that was killed while it saved
+    (tmp_path / ".small.b.1-2.part").touch()  # of another result
+    assert command(*call, tmp_path / "small")[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".small.b.1-2.part", "small", "toy"]
+
+
+def test_what_is_not_given_is_the_recipe_s_own(command, toy_model, tmp_path, monkeypatch):
+    toy_model.save(tmp_path / "toy")
+    own = find_recipe("rtn", overrides=dict(weight_bits=5, task_weights=(1.0, 0.0, 0.0), epochs=2))
+    monkeypatch.setitem(fgq.calibrate.RECIPES, "rtn", own)
+    call = ("quantize", tmp_path / "toy", "--recipe", "rtn", *SCENES)
+    for out, options, expected in (("a", (), own), ("b", ("--set", "weight_bits=3"), replace(own, weight_bits=3))):
+        assert command(*call, "--out", tmp_path / out, *options)[0] == 0
+        assert fgq.load_model(tmp_path / out).quantization.recipe == expected
+
+
+def test_an_evaluation_says_where_and_how_it_was_made(command, toy_model, tmp_path):
+    toy_model.save(tmp_path / "toy")
+    call = ("evaluate", tmp_path / "toy", *SCENES, "--device", "cpu", "--dtype", "bfloat16", "--out")
+    for clouds, looked_up in (("fast", "1000"), ("full", "all")):
+        assert command(*call, tmp_path / f"{clouds}.csv", "--clouds", clouds)[0] == 0
+        report = fgq.evaluation.Report.load(tmp_path / f"{clouds}.csv")
+        assert set(report.frame.device) == {"cpu"} and set(report.frame.clouds) == {looked_up}
+        assert ("points_nc_mean" in set(report.frame.metric)) == (clouds == "full")
+    status, _, lines = command("compare", tmp_path / "fast.csv", tmp_path / "full.csv")
+    assert status == 2 and len(lines) == 1 and "looked up 1000 and all points of a cloud" in lines[0]
+
+
+def test_a_quantized_reference_is_refused(command, toy_model, tmp_path):
+    fgq.quantize(toy_model, recipe="rtn", progress=False).save(tmp_path / "small")
+    status, _, lines = command("evaluate", tmp_path / "small", *SCENES, "--reference", tmp_path / "small")
+    assert status == 2 and len(lines) == 1 and "is quantized itself" in lines[0]
+
+
+def test_a_difference_that_cannot_be_had_is_said(command, toy_model, tmp_path):
+    report = fgq.evaluate(toy_model, fgq.load_scenes("playroom", count=2, frames=2, size=16), progress=False)
+    report.save(tmp_path / "whole.csv")
+    report.frame.loc[report.frame.metric == "depth_abs_rel", "value"] = float("nan")
+    report.save(tmp_path / "gap.csv")
+    status, _, lines = command("compare", tmp_path / "gap.csv", tmp_path / "whole.csv")
+    (line,) = [line for line in lines if line.startswith("fgq: no difference in ")]
+    assert status == 0 and "depth_abs_rel" in line
 
 
 def test_without_a_table_the_recipe_s_own_estimator_is_used(command, toy_model, tmp_path):
     toy_model.save(tmp_path / "toy")
-    call = ("quantize", tmp_path / "toy", "--out", tmp_path / "small", *SCENES, "--epochs", 1)
+    call = ("quantize", tmp_path / "toy", *SCENES, "--epochs", 1)
     for name, estimator in (("fgq+", "hutchinson"), ("fgq", "sum_of_outputs")):
-        assert command(*call, "--recipe", name)[0] == 0
-        assert fgq.load_model(tmp_path / "small").quantization.recipe.estimator == estimator
+        assert command(*call, "--recipe", name, "--out", tmp_path / name)[0] == 0
+        assert fgq.load_model(tmp_path / name).quantization.recipe.estimator == estimator
 
 
 def test_workers_share_the_blocks(command, toy_model, tmp_path):
@@ -183,12 +250,57 @@ def test_runs_compare_by_the_reports_they_hold(tmp_path, toy_model, command):
         (("random-weights", "out", "--shapes", "none.json"), "none.json: not a JSON object"),
         (("compare", "none.csv", "none.csv"), "none.csv: no such report"),
         (("run", "x.yaml", "--only", "a", "--build"), "--build needs all chapters"),
+        (("quantize", "nowhere", "--out", "x", "--set", "weight_bits=9"), "9 bits: choose 2 to 8"),
+        (("quantize", "nowhere", "--out", "x", "--weight-bits", 3, "--set", "weight_bits=3"), "are the same field"),
+        (("quantize", "nowhere", "--out", "x", "--epochs", 3, "--set", "epochs=4"), "are the same field"),
+        (("quantize", "nowhere", "--out", "x", "--set", "clips=3", "--set", "clips=4"), "is given twice"),
+        (("quantize", "nowhere", "--out", "x", "--recipe", "rtn", "--fisher", "nope"), "uses no Fisher"),
+        (("quantize", "nowhere", "--out", "x", "--recipe", "rtn", "--epochs", 2), "learns nothing"),
+        (("quantize", "nowhere", "--out", "x", "--fisher", "nope"), "nope: no such Fisher table"),
+        (("evaluate", "vggt-tiny", "--device", "meta"), "device meta cannot be used"),
+        (("evaluate", "vggt-tiny", "--dtype", "float8_e4m3fn"), "choose float32, bfloat16 or float16"),
+        (("evaluate", "vggt-tiny", "--clouds", "slow"), "--clouds slow: choose fast or full"),
+        (("evaluate", "vggt-tiny", "--count", 10**11), "--count"),
+        (("info", "vggt-tiny", "--frames", 10**9), "--frames"),
+        (("info", "vggt-tiny", "--size", "9" * 5000), "at most 16384 a side"),
+        (("render", "x", "--seed", -1), "--seed"),
+        (("render", "x", "--size", -8), "--size"),
+        (("render", "x", "--frames", 10**7), "--frames"),
+        (("render", "x"), "cannot write the pictures (No space left on device)"),
+        (("nosuch",), "No such command 'nosuch'"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(command, arguments, told):
+def test_bad_input_is_one_line_and_status_2(command, arguments, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fgq.export.pictures.write_tensor", full_disk)
     status, _, lines = command(*arguments)
     assert status == 2
     assert len(lines) == 1 and lines[0].startswith("fgq: ") and told in lines[0]
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_path_that_is_no_utf8_can_be_told(command, tmp_path):
+    status, out, _ = command("render", tmp_path / "\udce9", "--frames", 1, "--size", 16)
+    assert status == 0 and out.endswith("\\udce9\n") and (tmp_path / "\udce9").is_dir()
+    status, _, lines = command("render", tmp_path / "\udce9")
+    assert status == 2 and "\\udce9: is not empty" in lines[0]
+
+
+@pytest.mark.parametrize("out", ["", ".", "/", "..", "file", "file/below", "n" * 300, "~nosuchuser/x", "/proc/x"])
+def test_where_nothing_can_be_written_is_said_before_any_work(command, out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    folders = [("render", out), ("random-weights", out), ("predict", "nowhere", "--out", out)]
+    folders += [("quantize", "nowhere", "--out", out)]
+    files = [("fisher", "nowhere", "--out", out), ("evaluate", "nowhere", "--out", out)] if out != "file" else []
+    for arguments in folders + files:  # a model "nowhere" would be complained about as soon as it is looked for
+        status, _, lines = command(*arguments)
+        assert status == 2 and len(lines) == 1 and "nowhere" not in lines[0], lines
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 BROKEN = {
