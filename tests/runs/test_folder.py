@@ -3,7 +3,7 @@
 import os
 
 from fgq.runs.folder import RunFolder
-from fgq.runs.provenance import write_json
+from fgq.writing import write_json
 
 
 def written(folder, *names):

@@ -35,10 +35,10 @@ MISTAKES = {
     "need of a later one": ("chapter: first", "chapter: first\n    needs: [second]", "needs 'second', which is not"),
     "unknown field": ("publish:", "publich:", "unknown field 'publich'"),
     "no name": ("name: demo\n", "", "the field 'name' is missing"),
-    "name with a slash": ("name: demo", "name: ../demo", "'../demo' cannot name a folder"),
+    "name with a slash": ("name: demo", "name: ../demo", "name '../demo' cannot name a file or folder"),
     "unused default": ("publish:", "defaults: {cuont: 3}\npublish:", "default 'cuont' is a parameter of none"),
     "broken": ("{count: 4}", "{count: 4]", "demo.yaml, line 4: not YAML"),
-    "key twice": ("{count: 4}", "{count: 4, count: 5}", "demo.yaml, line 4: not YAML: 'count' is given twice"),
+    "key twice": ("{count: 4}", "{count: 4, count: 5}", "demo.yaml, line 4: it has the key 'count' twice"),
 }
 
 
