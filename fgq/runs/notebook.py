@@ -9,9 +9,9 @@ from pathlib import Path
 import jupytext
 import nbformat
 import papermill
-from traitlets.config import Config
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from fgq.errors import FgqError
 from fgq.runs.chapters import Chapter, code_cells, is_tagged, one_line

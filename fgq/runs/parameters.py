@@ -18,8 +18,8 @@ def check_parameters(chapter: Chapter, parameters: dict, source: str) -> None:
         default = chapter.defaults[name]
         if not same_kind(value, default):
             raise FgqError(
-                f"{source}: parameter {name!r} of chapter {chapter.name} is {shown(value)} ({type(value).__name__}); its "
-                f"default {shown(default)} is of type {type(default).__name__}"
+                f"{source}: parameter {name!r} of chapter {chapter.name} is {shown(value)} ({type(value).__name__}); "
+                f"its default {shown(default)} is of type {type(default).__name__}"
             )
 
 

@@ -70,8 +70,8 @@ def provenance(
     """Plain values for JSON. `seeds` are the parameters called seed or seeds unless given.
 
     commit, source_hash and sources (fingerprint by file) of the computing code, versions, platform, device, parameters,
-    seeds, finished (UTC). With the names of the modules that were `imported`, only their files are sources. The device is
-    this process's where `computed_on` does not name another's.
+    seeds, finished (UTC). With the names of the modules that were `imported`, only their files are sources.
+    The device is this process's where `computed_on` does not name another's.
     """
     return {
         "commit": commit(),
