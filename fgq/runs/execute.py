@@ -53,8 +53,9 @@ def execute(
             reason = folder.why_outdated(name, keys[name])
             if reason is None and force and name in forced:
                 reason = "asked to run again"
+            if reason is None and not renew(step.chapter, folder.notebook(name)):
+                reason = "its notebook is damaged"
             if reason is None:
-                renew(step.chapter, folder.notebook(name))
                 report(f"{label}: up to date")
             else:
                 report(f"{label}: running ({reason})")

@@ -83,7 +83,9 @@ class RunFolder:
             return "not yet run"
         if record.get("key") != key:
             return "its code, parameters, the module, versions or a chapter before it changed"
-        for name, fingerprint in record.get("artefacts", {}).items():
+        if not isinstance(record.get("artefacts"), dict):
+            return "its record is broken"
+        for name, fingerprint in record["artefacts"].items():
             if not (self.artefacts / name).is_file():
                 return f"its artefact {name} is gone"
             if self.fingerprint(name) != fingerprint:

@@ -37,8 +37,7 @@ def this_interpreter(folder: Path, variables: dict[str, str]) -> Iterator[Path]:
     interface.
     """
     check_loopback()
-    command = [sys.executable, "-Xfrozen_modules=off", bound_process.__file__, str(os.getpid()), str(folder / NOTE)]
-    command += ["ipykernel_launcher", "-f", "{connection_file}"]
+    command = bound_command(folder, "ipykernel.kernelapp:launch_new_instance", "-f", "{connection_file}")
     about = {"argv": command, "display_name": "Python 3", "language": "python"}
     environment = {"IPYTHONDIR": str(folder / "ipython")} | variables
     write_text(folder / "kernels" / KERNEL / "kernel.json", json.dumps(about | {"env": environment}), "the kernel")
@@ -53,6 +52,12 @@ def this_interpreter(folder: Path, variables: dict[str, str]) -> Iterator[Path]:
         else:
             os.environ["JUPYTER_PATH"] = before
         end_kernel(folder, GRACE_SECONDS)
+
+
+def bound_command(folder: Path, function: str, *arguments: str) -> list[str]:
+    """Of a process with its note in `folder` that ends with this one, when it is started in a session of its own."""
+    own = [sys.executable, "-Xfrozen_modules=off", bound_process.__file__, str(os.getpid()), str(folder / NOTE)]
+    return [*own, function, *arguments]
 
 
 def check_loopback() -> None:

@@ -128,11 +128,20 @@ def check_all_ran(chapter: Chapter, path: Path) -> None:
             raise RunFailure(f"chapter {chapter.name}, {describe_cell(cells, index)}: {what} (so far: {path})")
 
 
-def renew(chapter: Chapter, path: Path) -> None:
-    """Gives an executed notebook today's text, comments and cell metadata; what the same code gave out stays."""
-    executed = nbformat.read(path, as_version=4)
+def renew(chapter: Chapter, path: Path) -> bool:
+    """Gives an executed notebook today's text, comments and cell metadata; what the same code gave out stays.
+
+    Returns False, and does nothing, where it is no notebook of the chapter.
+    """
+    try:
+        executed = nbformat.read(path, as_version=4)
+    except Exception:  # nbformat raises whatever a damaged file makes it stumble over
+        return False
     injected = [cell for cell in code_cells(executed) if is_tagged(cell, INJECTED_TAG)]
-    ran = iter(cell for cell in code_cells(executed) if not is_tagged(cell, INJECTED_TAG))
+    done = [cell for cell in code_cells(executed) if not is_tagged(cell, INJECTED_TAG)]
+    if len(done) < len(code_cells(chapter.notebook)):
+        return False
+    ran = iter(done)
     cells = []
     for cell in chapter.notebook.cells:
         if cell.cell_type == "code":
@@ -144,3 +153,4 @@ def renew(chapter: Chapter, path: Path) -> None:
     executed.cells = cells
     executed.metadata.pop("papermill", None)  # it holds paths of this machine
     write_text(path, nbformat.writes(executed) + "\n", "the notebook")
+    return True

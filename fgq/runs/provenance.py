@@ -60,7 +60,7 @@ def device() -> str:
         stats = [torch.cuda.memory_stats(number) for number in range(torch.cuda.device_count())]
         used = [number for number, stat in enumerate(stats) if stat.get("allocation.all.allocated")]
     if used:
-        return f"{torch.cuda.get_device_name(used[0])}, {len(used)} of them"
+        return torch.cuda.get_device_name(used[0]) + (f", {len(used)} of them" if len(used) > 1 else "")
     return f"CPU, {os.cpu_count()} cores"
 
 
