@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-import sys
 from html import escape
 from pathlib import Path
 
@@ -12,10 +11,11 @@ import yaml
 from fgq.errors import FgqError
 from fgq.runs.failure import RunFailure
 from fgq.runs.folder import RunFolder
+from fgq.runs.kernel import bound_command, end_kernel
 from fgq.runs.provenance import read_json
 from fgq.runs.runfile import RunFile
 
-JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+JUPYTER_BOOK = "jupyter_book.cli.main:main"
 STRICT = ["-W", "-n", "--keep-going"]  # every warning is an error, so is a reference to nowhere; but tell all of them
 STATIC = "_static"
 NO_PAGES = shutil.ignore_patterns("*.md", "*.ipynb", ".*", "runs", "results", "__pycache__")
@@ -25,8 +25,14 @@ def build_book(run: RunFile, folder: RunFolder, root: Path) -> Path:
     """Builds the pages from the run's notebooks, warnings as errors, nothing executed again; returns the first page.
 
     `root` holds _config.yml and _toc.yml. A page that is no chapter of the run is taken as it is, if it has no code.
-    Raises FgqError when a page has code and was not run, RunFailure when the build complains.
+    Raises FgqError when a page has code and was not run or another run works in the folder, RunFailure when the build
+    complains.
     """
+    with folder.locked():
+        return build_pages(run, folder, root)
+
+
+def build_pages(run: RunFile, folder: RunFolder, root: Path) -> Path:
     stage = folder.root / "book"
     shutil.rmtree(stage, ignore_errors=True)
     shutil.copytree(run.book, stage / run.book.name, ignore=NO_PAGES)
@@ -38,7 +44,12 @@ def build_book(run: RunFile, folder: RunFolder, root: Path) -> Path:
         source = find_page(run, folder, root, page)
         (stage / page).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, stage / f"{page}{source.suffix}")
-    done = subprocess.run([*JUPYTER_BOOK, "build", str(stage), *STRICT], capture_output=True, text=True)
+    folder.kernel.mkdir()
+    command = bound_command(folder.kernel, JUPYTER_BOOK, "build", str(stage), *STRICT)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
+    finally:
+        end_kernel(folder.kernel, 0)
     log = folder.root / "build.log"
     said = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)  # without colours
     log.write_text(said, encoding="utf-8")

@@ -14,12 +14,13 @@ from fgq.errors import FgqError
 from fgq.runs.folder import RunFolder
 from fgq.runs.kernel import PeakMemory, this_interpreter
 from fgq.runs.notebook import execute_notebook, renew
-from fgq.runs.provenance import deciding_versions, provenance, read_json, write_json
+from fgq.runs.provenance import deciding_versions, provenance, read_json
 from fgq.runs.replay import FOLDER as REPLAYS
 from fgq.runs.replay import differences, short_run
 from fgq.runs.results import check_published, publish
 from fgq.runs.runfile import RunFile, Step
 from fgq.runs.source import SHOWN, file_hash, source_hash, text_hash
+from fgq.writing import whole_file, write_json
 
 
 def execute(
@@ -39,11 +40,11 @@ def execute(
     """
     folder = RunFolder(out.resolve())
     keys = find_keys(run)
-    if run.replay:
-        replay_first(run, folder.root, report)
     chosen = needed_by(run, only) if only else {step.chapter.name for step in run.steps}
     forced = {only} if only else chosen
     with folder.locked():
+        if run.replay:
+            replay_first(run, folder.root, report)
         for number, step in enumerate(run.steps, start=1):
             name = step.chapter.name
             if name not in chosen:
@@ -52,8 +53,9 @@ def execute(
             reason = folder.why_outdated(name, keys[name])
             if reason is None and force and name in forced:
                 reason = "asked to run again"
+            if reason is None and not renew(step.chapter, folder.notebook(name)):
+                reason = "its notebook is damaged"
             if reason is None:
-                renew(step.chapter, folder.notebook(name))
                 report(f"{label}: up to date")
             else:
                 report(f"{label}: running ({reason})")
@@ -71,15 +73,14 @@ def replay_first(run: RunFile, out: Path, report: Callable[[str], None]) -> None
     report("first in short, to know later whether the code still computes the same")
     made = execute(short_run(run), out / REPLAYS, report=report)
     kept = out / "artefacts" / REPLAYS
-    kept.mkdir(parents=True, exist_ok=True)
     for name in run.publish:
         fresh, before = made.artefacts / f"{name}.csv", kept / f"{name}.csv"
         if not fresh.is_file():
             raise FgqError(f"{run.path}: in short, no chapter wrote {name}.csv, which the run file publishes")
         if before.is_file() and not differences(pd.read_csv(before), pd.read_csv(fresh), run.replay):
             continue
-        shutil.copyfile(fresh, before.with_suffix(".new"))
-        os.replace(before.with_suffix(".new"), before)
+        with whole_file(before) as part:
+            shutil.copyfile(fresh, part)
 
 
 def find_keys(run: RunFile) -> dict[str, str]:
@@ -105,8 +106,8 @@ def provide(run: RunFile, step: Step, folder: RunFolder) -> None:
     for name in step.reads:
         if not (run.book / name).is_file():
             raise FgqError(f"{run.path}: chapter {step.chapter.name} reads {name}, but there is no {run.book / name}")
-        (folder.artefacts / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(run.book / name, folder.artefacts / name)
+        with whole_file(folder.artefacts / name) as part:
+            shutil.copyfile(run.book / name, part)
 
 
 def execute_step(run: RunFile, step: Step, folder: RunFolder, key: str, label: str, cell_seconds: int | None) -> dict:
@@ -115,16 +116,18 @@ def execute_step(run: RunFile, step: Step, folder: RunFolder, key: str, label: s
     provide(run, step, folder)
     before = folder.begin(name)
     started, loaded_since = time.perf_counter(), now()
-    with this_interpreter({VARIABLE: str(folder.frames)}), PeakMemory() as memory:
-        imported = execute_notebook(
-            step.chapter, step.parameters, folder.partial(name), folder.artefacts, label, cell_seconds
+    environment = {VARIABLE: str(folder.frames)}
+    with this_interpreter(folder.kernel, environment) as connection, PeakMemory() as memory:
+        device, imported = execute_notebook(
+            step.chapter, step.parameters, folder.partial(name), folder.artefacts, label, connection, cell_seconds
         )
     seconds = time.perf_counter() - started
     renew(step.chapter, folder.partial(name))
-    artefacts = folder.finish(name, before)
+    artefacts = folder.finish(name, before, {file for other in run.steps for file in other.reads})
+    folder.record(name).unlink(missing_ok=True)  # a kill before the new one must not leave it beside the new notebook
     folder.notebook(name).parent.mkdir(parents=True, exist_ok=True)
     os.replace(folder.partial(name), folder.notebook(name))
-    record = provenance(step.all_parameters, imported=imported) | {
+    record = provenance(step.all_parameters, imported=imported, computed_on=device) | {
         "run": run.path.name,
         "chapter": name,
         "needs": {need: run.step(need).all_parameters for need in sorted(needed_by(run, name) - {name})},

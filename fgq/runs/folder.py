@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from fgq.errors import FgqError
-from fgq.runs.provenance import read_json, write_json
+from fgq import writing
+from fgq.runs.kernel import end_leftover
+from fgq.runs.provenance import read_json
 
 ENDS = 1 << 20  # bytes at either end of a file that its fingerprint looks at
 
@@ -46,19 +45,20 @@ class RunFolder:
     def attempt(self, chapter: str) -> Path:
         return self.root / "unfinished" / f"{chapter}.json"
 
+    @property
+    def kernel(self) -> Path:
+        """What the kernel of a running chapter needs; there is none between chapters."""
+        return self.root / ".kernel"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Raises FgqError when another run works in this folder."""
-        self.artefacts.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise FgqError(f"{self.root}: another run works in this folder: wait for it, or choose --out") from error
-        try:
+        """Nobody else works here inside, not even what a killed run left. Raises FgqError when another run does."""
+        with writing.locked(self.root, "another run"):
+            end_leftover(self.kernel)
+            for stale in self.root.rglob(f".*{writing.PART}"):  # of a writer that was killed
+                stale.unlink(missing_ok=True)
+            self.artefacts.mkdir(exist_ok=True)
             yield
-        finally:
-            lock.release()
 
     def snapshot(self) -> dict[str, list[int]]:
         """Time of change and size of every artefact, by its path inside artefacts/."""
@@ -83,7 +83,9 @@ class RunFolder:
             return "not yet run"
         if record.get("key") != key:
             return "its code, parameters, the module, versions or a chapter before it changed"
-        for name, fingerprint in record.get("artefacts", {}).items():
+        if not isinstance(record.get("artefacts"), dict):
+            return "its record is broken"
+        for name, fingerprint in record["artefacts"].items():
             if not (self.artefacts / name).is_file():
                 return f"its artefact {name} is gone"
             if self.fingerprint(name) != fingerprint:
@@ -94,13 +96,14 @@ class RunFolder:
         """Notes what is there before a chapter starts; a first attempt's note outlives a kill and further attempts."""
         now = self.snapshot()
         if not read_json(self.attempt(chapter)):
-            write_json(self.attempt(chapter), {"before": now})
+            writing.write_json(self.attempt(chapter), {"before": now})
         return now
 
-    def finish(self, chapter: str, before: dict[str, list[int]]) -> dict[str, str]:
+    def finish(self, chapter: str, before: dict[str, list[int]], inputs: Iterable[str] = ()) -> dict[str, str]:
         """Fingerprints of what the chapter wrote. What only its earlier runs or attempts wrote is removed.
 
-        Otherwise a later chapter that reads a whole folder would mix results of two settings.
+        Otherwise a later chapter that reads a whole folder would mix results of two settings. `inputs` are files that
+        the run put among the artefacts, in any attempt: no chapter's leftovers.
         """
         first = read_json(self.attempt(chapter)).get("before", before)
         now = self.snapshot()
@@ -110,7 +113,7 @@ class RunFolder:
             record.stem: read_json(record).get("artefacts", {}) for record in self.root.glob("provenance/*.json")
         }
         others = {name for other, names in recorded.items() if other != chapter for name in names}
-        outdated = (attempted | set(recorded.get(chapter, ()))) - written - others
+        outdated = (attempted | set(recorded.get(chapter, ()))) - written - others - set(inputs)
         for name in self.without_store(chapter, outdated):
             (self.artefacts / name).unlink(missing_ok=True)
         return {name: self.fingerprint(name) for name in sorted(self.without_store(chapter, written))}

@@ -1,6 +1,5 @@
 """Whether a stored table still follows from today's code: by fingerprints, and where these differ by a short run."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pandas as pd
 from fgq.runs.execute import execute
 from fgq.runs.replay import FOLDER as REPLAYS
 from fgq.runs.replay import differences, short_run
-from fgq.runs.results import FOLDER, changed_sources, find_result, stale
+from fgq.runs.results import FOLDER, changed_sources, find_result, read_record, stale
 from fgq.runs.runfile import RunFile, read_run_file
 
 
@@ -21,7 +20,7 @@ def outdated(book: Path, name: str, scratch: Path, report: Callable[[str], None]
     """
     reasons = stale(book, name)
     _, path = find_result(book, name)
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_record(path)
     if not reasons or "run" not in record or reasons != changed_sources(record):
         return reasons
     run = read_run_file(book / "runs" / record["run"])

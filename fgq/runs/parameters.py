@@ -5,6 +5,7 @@ from difflib import get_close_matches
 
 from fgq.errors import FgqError
 from fgq.runs.chapters import Chapter
+from fgq.runs.plain_yaml import shown
 
 
 def check_parameters(chapter: Chapter, parameters: dict, source: str) -> None:
@@ -13,12 +14,12 @@ def check_parameters(chapter: Chapter, parameters: dict, source: str) -> None:
         if name not in chapter.defaults:
             near = get_close_matches(str(name), chapter.defaults, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(chapter.defaults) or 'none'}"
-            raise FgqError(f"{source}: chapter {chapter.name} has no parameter {name!r}{hint}")
+            raise FgqError(f"{source}: chapter {chapter.name} has no parameter {shown(name)}{hint}")
         default = chapter.defaults[name]
         if not same_kind(value, default):
             raise FgqError(
-                f"{source}: parameter {name!r} of chapter {chapter.name} is {value!r} ({type(value).__name__}); its "
-                f"default {default!r} is of type {type(default).__name__}"
+                f"{source}: parameter {name!r} of chapter {chapter.name} is {shown(value)} ({type(value).__name__}); "
+                f"its default {shown(default)} is of type {type(default).__name__}"
             )
 
 

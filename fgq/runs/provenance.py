@@ -1,7 +1,6 @@
 """Where a result came from: code, versions, machine, parameters, seeds."""
 
 import json
-import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from fgq.runs.source import COMPUTING, PACKAGE, source_files, source_hash
 
-__all__ = ["COMPUTING", "PACKAGE", "commit", "deciding_versions", "provenance", "source_hash", "versions", "write_json"]
+__all__ = ["COMPUTING", "PACKAGE", "commit", "deciding_versions", "provenance", "source_hash", "versions"]
 
 DECIDING = ("torch", "transformers", "numpy")  # versions that can move a number
 
@@ -52,18 +51,27 @@ def commit() -> str:
 
 
 def device() -> str:
-    import torch
+    """What this process computed on: the GPUs in whose memory it has put something, or else the CPU."""
+    import os  # here, because kernels get this function by its text
+    import sys
 
-    if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()}, {torch.cuda.device_count()} of them"
+    torch, used = sys.modules.get("torch"), []
+    if torch and torch.cuda.is_initialized():
+        stats = [torch.cuda.memory_stats(number) for number in range(torch.cuda.device_count())]
+        used = [number for number, stat in enumerate(stats) if stat.get("allocation.all.allocated")]
+    if used:
+        return torch.cuda.get_device_name(used[0]) + (f", {len(used)} of them" if len(used) > 1 else "")
     return f"CPU, {os.cpu_count()} cores"
 
 
-def provenance(parameters: dict, seeds: dict | None = None, imported: list[str] | None = None) -> dict:
+def provenance(
+    parameters: dict, seeds: dict | None = None, imported: list[str] | None = None, computed_on: str | None = None
+) -> dict:
     """Plain values for JSON. `seeds` are the parameters called seed or seeds unless given.
 
     commit, source_hash and sources (fingerprint by file) of the computing code, versions, platform, device, parameters,
     seeds, finished (UTC). With the names of the modules that were `imported`, only their files are sources.
+    The device is this process's where `computed_on` does not name another's.
     """
     return {
         "commit": commit(),
@@ -71,7 +79,7 @@ def provenance(parameters: dict, seeds: dict | None = None, imported: list[str] 
         "sources": source_files() if imported is None else used(source_files(), imported),
         "versions": versions(),
         "platform": platform.platform(),
-        "device": device(),
+        "device": computed_on or device(),
         "parameters": parameters,
         "seeds": seeds if seeds is not None else {n: v for n, v in parameters.items() if n in ("seed", "seeds")},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -85,17 +93,10 @@ def used(sources: dict[str, str], imported: list[str]) -> dict[str, str]:
     return {file: mark for file, mark in sources.items() if file in files or not file.endswith(".py")}
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Whole or not at all: a kill leaves the old file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
-    os.replace(fresh, path)
-
-
 def read_json(path: Path) -> dict:
-    """What `write_json` wrote; empty where there is nothing readable."""
+    """A mapping that `write_json` wrote; empty where there is nothing readable."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
+    return content if isinstance(content, dict) else {}

@@ -1,7 +1,5 @@
 """Results that took hours: small tables kept with the book, each with the record of what made it."""
 
-import json
-import os
 import shutil
 from pathlib import Path
 
@@ -9,10 +7,11 @@ import pandas as pd
 
 from fgq.errors import FgqError
 from fgq.runs.chapters import read_chapter
-from fgq.runs.provenance import write_json
+from fgq.runs.provenance import read_json
 from fgq.runs.replay import FOLDER as REPLAYS
 from fgq.runs.runfile import RunFile, read_run_file
 from fgq.runs.source import source_files, text_hash
+from fgq.writing import whole_file, write_json, write_text
 
 FOLDER = "results"
 
@@ -25,18 +24,15 @@ def publish(run: RunFile, artefacts: Path, record: dict) -> None:
             about = {field: value for field, value in record.items() if field not in ("artefacts", "key")}
             save_results(run.book, name, text, about)
             if run.replay:
-                stored = run.book / FOLDER / REPLAYS / f"{name}.csv"
-                stored.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(artefacts / REPLAYS / f"{name}.csv", stored)
+                with whole_file(run.book / FOLDER / REPLAYS / f"{name}.csv") as part:
+                    shutil.copyfile(artefacts / REPLAYS / f"{name}.csv", part)
 
 
 def save_results(book: Path, name: str, table: pd.DataFrame | str, record: dict) -> None:
     """Writes a table (or CSV text) and its record, made by `provenance`, to the book's results."""
     text = table if isinstance(table, str) else table.to_csv(index=False, float_format="%.9g")
     path = book / FOLDER / f"{name}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".new").write_text(text, encoding="utf-8")
-    os.replace(path.with_suffix(".new"), path)
+    write_text(path, text, "the table")
     write_json(path.with_suffix(".json"), record | {"table": name, "table_hash": text_hash(text)})
 
 
@@ -59,7 +55,20 @@ def find_result(book: Path, name: str) -> tuple[Path, Path]:
 def load_result(book: Path, name: str) -> tuple[pd.DataFrame, dict]:
     """A published table and its record."""
     table, record = find_result(Path(book), name)
-    return pd.read_csv(table), json.loads(record.read_text(encoding="utf-8"))
+    return pd.read_csv(table), read_record(record)
+
+
+def read_record(path: Path) -> dict:
+    """Raises FgqError unless it is what `save_results` wrote."""
+    record = read_json(path)
+    kinds = {"table_hash": str, "sources": dict}
+    kinds |= (
+        {"run": str, "chapter": str, "code_hash": str, "parameters": dict, "needs": dict} if "run" in record else {}
+    )
+    wrong = [name for name, kind in kinds.items() if not isinstance(record.get(name), kind)]
+    if wrong:
+        raise FgqError(f"{path}: no record of a result ({wrong[0]} is missing): make it again with fgq run")
+    return record
 
 
 def stale(book: Path, name: str) -> list[str]:
@@ -69,7 +78,7 @@ def stale(book: Path, name: str) -> list[str]:
     chapter's code cells and its parameters and those of the chapters it needs.
     """
     table, path = find_result(book, name)
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_record(path)
     reasons = []
     if text_hash(table.read_text(encoding="utf-8")) != record["table_hash"]:
         reasons.append(f"{table.name} was edited")

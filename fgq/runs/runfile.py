@@ -2,20 +2,20 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
-
-import yaml
+from pathlib import Path, PurePosixPath
 
 from fgq.errors import FgqError
-from fgq.runs.chapters import Chapter, one_line, read_chapter
-from fgq.runs.parameters import check_parameters
+from fgq.runs.chapters import Chapter, read_chapter
+from fgq.runs.parameters import check_parameters, same_kind
+from fgq.runs.plain_yaml import LONGEST_NAME, read_yaml, shown
 from fgq.runs.replay import Replay
 
-KINDS = {"name": str, "description": str, "expected": dict, "defaults": dict, "chapters": list, "publish": list}
-KINDS |= {"replay": dict}
-REPLAY_KINDS = {"parameters": dict, "compare": list, "tolerance": float}
-REPLAY_OPTIONS = {"rows": dict, "learned": dict, "learned_tolerance": float}
-CHAPTER_KINDS = {"chapter": str, "parameters": dict, "needs": list, "reads": list}
+TEXTS = [""]  # a list of texts; kinds are told by an example, as parameters are
+KINDS = {"name": "", "description": "", "expected": {}, "defaults": {}, "chapters": [], "publish": TEXTS, "replay": {}}
+REPLAY_KINDS = {"parameters": {}, "compare": TEXTS, "tolerance": 0.1}
+REPLAY_OPTIONS = {"rows": {}, "learned": {}, "learned_tolerance": 0.1}
+NAME = r"\w[\w.-]*"  # of a chapter, a table, a run: no folder in it, and not hidden
+CHAPTER_KINDS = {"chapter": "", "parameters": {}, "needs": TEXTS, "reads": TEXTS}
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,20 @@ class RunFile:
 
 def read_run_file(path: str | Path) -> RunFile:
     """Raises FgqError for a missing or broken file, an unknown field, chapter or parameter, a value of a wrong type."""
-    path = Path(path).resolve()
+    try:
+        path = Path(path).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise FgqError(f"{path}: no such run file ({error})") from error
     content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise FgqError(f"{path}: a run file is a mapping with name and chapters")
     check_fields(content, KINDS, {"name", "chapters"}, f"{path}")
-    if not re.fullmatch(r"[\w.-]+", content["name"]) or content["name"].startswith("."):
-        raise FgqError(f"{path}: name {content['name']!r} cannot name a folder: use letters, digits, - and _")
+    check_name(content["name"], f"{path}: name")
+    for table in content.get("publish", ()):
+        check_name(table, f"{path}: publish")
+    for name, value in content.get("expected", {}).items():
+        if not isinstance(value, str | int | float) or not str(value).isprintable() or len(str(value)) > LONGEST_NAME:
+            raise FgqError(f"{path}: expected: {name} must be a number or a short text, not {shown(value)}")
     if not content["chapters"]:
         raise FgqError(f"{path}: chapters is empty: list at least one chapter")
     defaults = content.get("defaults", {})
@@ -92,6 +101,10 @@ def read_replay(path: Path, content: dict, steps: list[Step]) -> Replay:
     unused = [name for name in content["parameters"] if not any(name in step.chapter.defaults for step in steps)]
     if unused:
         raise FgqError(f"{path}: replay: {unused[0]!r} is a parameter of none of the chapters")
+    for choice in ("rows", "learned"):
+        for column, values in content.get(choice, {}).items():
+            if not isinstance(values, list) or any(isinstance(value, list | dict) for value in values):
+                raise FgqError(f"{path}: replay: {choice}: {column} must be a list of values, not {shown(values)}")
     rows, learned = (
         {column: tuple(values) for column, values in content.get(choice, {}).items()} for choice in ("rows", "learned")
     )
@@ -102,55 +115,41 @@ def read_replay(path: Path, content: dict, steps: list[Step]) -> Replay:
 def read_step(path: Path, entry: object, defaults: dict, earlier: tuple[str, ...]) -> Step:
     entry = {"chapter": entry} if isinstance(entry, str) else entry
     if not isinstance(entry, dict):
-        raise FgqError(f"{path}: a chapter entry must be a name or a mapping, not {entry!r}")
-    check_fields(entry, CHAPTER_KINDS, {"chapter"}, f"{path}: chapter {entry.get('chapter', 'entry')}")
-    name = entry["chapter"]
+        raise FgqError(f"{path}: a chapter entry must be a name or a mapping, not {shown(entry)}")
+    name = entry.get("chapter", "entry")
+    check_name(name, f"{path}: chapter")
+    check_fields(entry, CHAPTER_KINDS, {"chapter"}, f"{path}: chapter {name}")
+    reads = tuple(str(PurePosixPath(file)) for file in entry.get("reads", ()))
+    for file in reads:  # a part of one from the root, or of one that goes up, is no name
+        for part in PurePosixPath(file).parts or (".",):
+            check_name(part, f"{path}: chapter {name} reads {shown(file)}, no file inside the book's folder:")
     if name in earlier:
         raise FgqError(f"{path}: chapter {name} is listed twice")
     needs = tuple(entry.get("needs", earlier))
     unknown = [need for need in needs if need not in earlier]
     if unknown:
-        raise FgqError(f"{path}: chapter {name} needs {unknown[0]!r}, which is not listed before it")
+        raise FgqError(f"{path}: chapter {name} needs {shown(unknown[0])}, which is not listed before it")
     chapter = read_chapter(path.parent.parent, name)
     shared = {parameter: value for parameter, value in defaults.items() if parameter in chapter.defaults}
     parameters = shared | entry.get("parameters", {})
     check_parameters(chapter, parameters, str(path))
-    return Step(chapter, parameters, needs, tuple(entry.get("reads", ())))
+    return Step(chapter, parameters, needs, reads)
 
 
-class OnceLoader(yaml.SafeLoader):
-    """YAML's plain types; a key that is given twice is an error, not the second value."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key, _ in node.value:
-            if str(key.value) in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
+def check_name(name: object, where: str) -> None:
+    """Raises FgqError unless it can name a file or folder in any folder, and nothing outside of it."""
+    if not isinstance(name, str) or not re.fullmatch(NAME, name) or len(name.encode()) > LONGEST_NAME:
+        raise FgqError(f"{where} {shown(name)} cannot name a file or folder: use letters, digits, - and _")
 
 
-def read_yaml(path: Path) -> dict:
-    if not path.is_file():
-        raise FgqError(f"{path}: no such run file")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), OnceLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise FgqError(f"{path}{where}: not YAML: {getattr(error, 'problem', None) or one_line(str(error))}") from error
-    if not isinstance(content, dict):
-        raise FgqError(f"{path}: a run file is a mapping with name and chapters")
-    return content
-
-
-def check_fields(content: dict, kinds: dict[str, type], needed: set[str], where: str) -> None:
-    unknown = sorted(str(key) for key in content if key not in kinds)
+def check_fields(content: dict, kinds: dict[str, object], needed: set[str], where: str) -> None:
+    unknown = sorted(content.keys() - kinds)
     if unknown:
         raise FgqError(f"{where}: unknown field {unknown[0]!r}; known are {', '.join(kinds)}")
     missing = sorted(needed - content.keys())
     if missing:
         raise FgqError(f"{where}: the field {missing[0]!r} is missing")
     for name, value in content.items():
-        if not isinstance(value, kinds[name]):
-            raise FgqError(f"{where}: {name} must be a {kinds[name].__name__}, not {value!r}")
+        if not same_kind(value, kinds[name]):
+            kind = "list of texts" if kinds[name] is TEXTS else type(kinds[name]).__name__
+            raise FgqError(f"{where}: {name} must be a {kind}, not {shown(value)}")

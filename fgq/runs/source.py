@@ -8,7 +8,7 @@ from pathlib import Path
 
 PACKAGE = Path(str(importlib.resources.files("fgq")))
 # What decides a number: the model and its weights, data, quantization, Fisher, calibration, evaluation.
-COMPUTED_IN = "errors.py geometry data vggt quant affine fisher calibrate evaluation weights"
+COMPUTED_IN = "errors.py tensor_files.py geometry data vggt quant affine fisher calibrate evaluation weights"
 COMPUTING = tuple(PACKAGE / name for name in COMPUTED_IN.split())
 # What decides a page: all of that, and what chapters show. How a run is made is no part of what it shows.
 SHOWN = tuple(path for path in sorted(PACKAGE.iterdir()) if path.name not in ("runs", "training", "__pycache__"))

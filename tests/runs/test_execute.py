@@ -1,6 +1,7 @@
 """Runs of a tiny book through real kernels."""
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from fgq.errors import FgqError
 from fgq.runs.failure import RunFailure
+from fgq.runs.provenance import device
 
 LAST_LINE = "print(count, rate, name, seeds, fast, sys.executable, os.getcwd())"
 
@@ -190,6 +192,59 @@ def test_a_chapter_finds_the_files_that_it_reads(executed_book):
     (executed_book.pages / "results" / "t.csv").write_text("a\n2\n")
     assert ran(executed_book.execute()[1]) == (["second"], ["first"])
     assert "a\n2\n" in outputs(executed_book, "second")[1][0].text
+
+
+def test_what_an_interrupted_chapter_reads_is_there_when_it_is_repeated(executed_book):
+    executed_book.edit(executed_book.run_file, "- second", "- {chapter: second, reads: [results/t.csv]}")
+    executed_book.edit(executed_book.pages / "second.md", "value = int", "import time\ntime.sleep(2)\nvalue = int")
+    (executed_book.pages / "results" / "t.csv").write_text("a\n1\n")
+    with pytest.raises(RunFailure, match="took longer than 1 s"):
+        executed_book.execute(cell_seconds=1)
+    executed_book.execute()
+    assert (executed_book.out / "artefacts" / "results" / "t.csv").read_text() == "a\n1\n"
+    assert not list(executed_book.out.rglob("*.part")) and not (executed_book.out / ".kernel").exists()
+
+
+def test_without_a_loopback_interface_a_run_says_so(fresh_book, no_kernel, monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr("socket.create_connection", unreachable)
+    with pytest.raises(FgqError, match=r"127\.0\.0\.1 cannot be reached \(Network is unreachable\)"):
+        fresh_book.execute()
+
+
+def test_a_damaged_notebook_is_made_again(executed_book):
+    (executed_book.out / "notebooks" / "first.ipynb").write_text('{"cells": [')
+    _, told = executed_book.execute(only="first")
+    assert ran(told) == (["first"], []) and outputs(executed_book, "first")
+
+
+class Gpus:
+    """Stands for torch with two GPUs, the second of which has been given memory; or none yet."""
+
+    def __init__(self, initialised: bool):
+        self.cuda, self.initialised = self, initialised
+
+    def is_initialized(self):
+        return self.initialised
+
+    def device_count(self):
+        return 2
+
+    def memory_stats(self, number):
+        return {"allocation.all.allocated": number} if number else {}
+
+    def get_device_name(self, number):
+        return f"GPU {number}"
+
+
+def test_the_device_is_the_one_that_was_computed_on_not_the_one_that_is_there(monkeypatch, executed_once):
+    assert record(executed_once[0], "first")["device"] == f"CPU, {os.cpu_count()} cores"
+    monkeypatch.setitem(sys.modules, "torch", Gpus(False))
+    assert device() == f"CPU, {os.cpu_count()} cores"
+    monkeypatch.setitem(sys.modules, "torch", Gpus(True))
+    assert device() == "GPU 1"
 
 
 def test_two_runs_do_not_share_a_folder(executed_book, no_kernel):

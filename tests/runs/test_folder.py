@@ -2,8 +2,10 @@
 
 import os
 
+import pytest
+
 from fgq.runs.folder import RunFolder
-from fgq.runs.provenance import write_json
+from fgq.writing import write_json
 
 
 def written(folder, *names):
@@ -41,6 +43,16 @@ def test_files_of_other_chapters_stay(tmp_path):
     assert left(folder) == ["a.txt", "b.txt"]
 
 
+def test_what_the_run_provides_is_no_leftover_of_any_attempt(tmp_path):
+    folder = RunFolder(tmp_path)
+    written(folder, "results/given.csv")
+    folder.begin("a")  # killed
+    written(folder, "mine.txt")
+    os.utime(folder.artefacts / "results" / "given.csv", ns=(1, 1))  # provided again
+    folder.finish("a", folder.begin("a"), {"results/given.csv"})
+    assert left(folder) == ["results/given.csv"]
+
+
 def test_fingerprint_sees_both_ends_and_the_size(tmp_path, monkeypatch):
     monkeypatch.setattr("fgq.runs.folder.ENDS", 4)
     folder = RunFolder(tmp_path)
@@ -52,8 +64,18 @@ def test_fingerprint_sees_both_ends_and_the_size(tmp_path, monkeypatch):
     assert len(found) == 5
 
 
-def test_a_half_written_record_counts_as_none(tmp_path):
+def test_what_killed_writers_left_goes_with_the_next_lock(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.record("a").parent.mkdir()
-    folder.record("a").write_text('{"key": ')
-    assert folder.why_outdated("a", "key") == "not yet run"
+    written(folder, ".table.csv.12-34.part", "deep/.x.12-34.part", "table.csv")
+    (folder.kernel / "kernels").mkdir(parents=True)
+    with folder.locked():
+        assert left(folder) == ["table.csv"] and not folder.kernel.exists()
+
+
+@pytest.mark.parametrize("content", ['{"key": ', "[" * 100_000, "[1]", '{"key": "key", "artefacts": 3}'])
+def test_a_broken_record_counts_as_none(tmp_path, content):
+    folder = RunFolder(tmp_path)
+    for path in (folder.record("a"), folder.notebook("a")):
+        path.parent.mkdir()
+        path.write_text(content)
+    assert folder.why_outdated("a", "key") in ("not yet run", "its record is broken")

@@ -79,3 +79,11 @@ def test_missing_tables_are_named(published, tmp_path):
         load_result(published.pages, "none")
     with pytest.raises(FgqError, match=r"no chapter wrote table\.csv"):
         check_published(read_run_file(published.run_file), tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"run": "demo.yaml"}', '{"table_hash": 3, "sources": {}}'])
+def test_a_broken_record_of_a_table_is_named(published, content):
+    (published.pages / "results" / "table.json").write_text(content)
+    for look in (load_result, stale):
+        with pytest.raises(FgqError, match=r"table\.json: no record of a result"):
+            look(published.pages, "table")

@@ -43,7 +43,7 @@ def test_values_that_look_alike_differ():
 def test_computing_code_is_all_there_and_runs_do_not_count():
     assert all(path.exists() for path in COMPUTING)
     files = source_files()
-    assert "fgq/quant/grid.py" in files and "fgq/errors.py" in files
+    assert "fgq/quant/grid.py" in files and {"fgq/errors.py", "fgq/tensor_files.py"} <= files.keys()
     assert not any(name.startswith(("fgq/runs", "fgq/training")) for name in files)
     assert files.items() <= source_files(SHOWN).items()
     assert "fgq/plots/style.py" in source_files(SHOWN)
