@@ -1,5 +1,6 @@
 """What a calibration did, kept with the model."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ class BlockLog:
     warning: str | None = None
     condition: float | None = None  # of the worst P₁ ⊗ P₂ that was kept; None without transforms and in older logs
     diagonal_ratio: float | None = None  # largest over smallest entry of the worst diagonal
-    epoch_losses: tuple[float, ...] = ()  # the objective's mean over the steps of each epoch, as it was learnt
+    epoch_losses: Sequence[float] = ()  # the objective's mean over the steps of each epoch, as it was learnt
     learning_rate: float | None = None  # of the attempt that was kept; None when nothing was learnt
 
     def __post_init__(self):
