@@ -27,6 +27,7 @@ from fgq.calibrate.recipe import Recipe, RecipeError, find_recipe
 from fgq.calibrate.resume import FinishedBlocks, describe_calibration
 from fgq.calibrate.token_store import TOKEN_BUDGET, TokenStore, fits
 from fgq.calibrate.tokens import Clips, TokenLayouts, check_scenes, embed_clips, tokens_shape
+from fgq.data.disjoint import Seen
 from fgq.data.scene import Scene
 from fgq.fisher import FisherTable
 from fgq.vggt.attention import Block
@@ -62,8 +63,8 @@ def quantize(
     fields. With a `bit_budget` the table `fisher` deals weight bits to the blocks first, and the result's recipe states
     them. `scenes` are calibration clips of one frame count and size ("rtn" and "quarot" need none, but without them
     the log has no losses), of which the recipe may choose some (`clips`, `clip_choice`). `fisher` is a Fisher table, or
-    calibration weights [blocks, channels]. `model.quantization` of the result holds the recipe, the seed and one log a
-    block. Block l draws from (seed, l) alone.
+    calibration weights [blocks, channels]. `model.quantization` of the result holds the recipe, the seed, one log a
+    block and the scenes. Block l draws from (seed, l) alone.
     Between the blocks the clips' tokens are kept in memory as long as they take at most `token_budget` bytes, and
     otherwise in bfloat16 in files under `cache_dir` (the system's folder for temporary files unless told).
 
@@ -88,7 +89,7 @@ def quantize(
         recipe = replace(recipe, estimator=fisher.estimator if isinstance(fisher, FisherTable) else None)
     device = torch.device(device or model.device)
     parts = round_parts(model, recipe)
-    result = Result(model, in_place, parts)
+    result = Result(model, in_place, parts, Seen.of(scenes))
     if not scenes and not recipe.needs_scenes:
         for index, (name, block) in enumerate(model.aggregator.blocks()):
             result.take(*round_block(name, block, recipe.of_block(index), block_generator(seed, index)))
