@@ -1,14 +1,14 @@
 """Any folder of images, or a video, as one scene or as many clips, without ground truth."""
 
+import contextlib
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fgq.data.about import CALIBRATION, TEST, About
 from fgq.data.loaded import LoadedScenes
 from fgq.data.photos import Source, find_sources, is_picture, read_photos, spread
-from fgq.data.reading import list_names
+from fgq.data.reading import existing, list_names
 from fgq.data.sampling import FrameList, Rule
 from fgq.data.scene import HASH_DIGITS, Scene
 from fgq.data.sequence import shown
@@ -16,6 +16,7 @@ from fgq.data.video import RATE
 from fgq.errors import FgqError
 
 DEFAULT_FRAMES = 4  # of a clip
+BEGINNING = 2**16  # bytes of a file by which it is known
 
 
 def load(
@@ -75,14 +76,17 @@ def find_sequences(root: Path, rate: float) -> list[Pictures]:
     found = []
     for place in folders or [root]:
         sources = find_sources([place], rate)
-        found.append(Pictures(shown(place.resolve().name), listing_hash(sources), sources))
+        found.append(Pictures(shown(place.resolve().name), beginnings_hash(sources), sources))
     return found
 
 
-def listing_hash(sources: list[Source]) -> str:
-    """Of the files' names and sizes: what tells a folder of pictures from another one, wherever it is moved."""
-    files = {shown(path.name): path.stat().st_size for path in dict.fromkeys(source.path for source in sources)}
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:HASH_DIGITS]
+def beginnings_hash(sources: list[Source]) -> str:
+    """Of how the files begin: what tells a folder of pictures from another one, wherever it is moved."""
+    digest = hashlib.sha256()
+    for path in dict.fromkeys(source.path for source in sources):
+        with contextlib.suppress(OSError, FgqError), existing(path).open("rb") as file:  # reading the picture tells
+            digest.update(hashlib.sha256(file.read(BEGINNING)).digest())
+    return digest.hexdigest()[:HASH_DIGITS]
 
 
 def half(sequences: list[Pictures], split: str) -> list[Pictures]:
