@@ -28,6 +28,7 @@ from fgq.calibrate.scene_choice import chosen_scenes
 from fgq.calibrate.schedule import Result, Schedule
 from fgq.calibrate.token_store import TOKEN_BUDGET, TokenStore, fits
 from fgq.calibrate.tokens import SceneTokens, TokenLayouts, check_scenes, embed_scenes, tokens_shape
+from fgq.data.disjoint import Seen
 from fgq.data.scene import Scene
 from fgq.fisher import FisherTable
 from fgq.randomness import derived_generator
@@ -62,7 +63,7 @@ def quantize(
     losses), of which the recipe may choose some (`num_scenes`, `scene_choice`). `fisher` is a Fisher table, or
     calibration weights [blocks, channels]. `blocks` names those to quantize, such as ["F0", "G2"]; the others stay in
     full precision. Where the recipe says so, the encoder and the camera head are rounded too (see fgq.calibrate.parts).
-    `model.quantization` of the result holds the recipe, the seed and one log a block. Block l draws from (seed, l).
+    `model.quantization` of the result holds the recipe, the seed, one log a block and the scenes. Block l draws from (seed, l).
 
     With `in_place` it is `model` itself whose blocks are exchanged, each as soon as it is finished, so that at no time
     there are two models; after an error, the blocks that were finished stay exchanged. The work is done on `device`
@@ -87,7 +88,7 @@ def quantize(
         recipe = replace(recipe, estimator=fisher.estimator if isinstance(fisher, FisherTable) else None)
     device = torch.device(device or model.device)
     parts = round_parts(model, recipe)
-    result = Result(model, in_place, parts)
+    result = Result(model, in_place, parts, Seen.of(scenes))
     if not scenes and not recipe.needs_scenes:
         for index, (name, block) in enumerate(model.aggregator.blocks()):
             if name in wanted:

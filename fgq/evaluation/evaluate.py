@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from fgq.data.disjoint import Seen, check_disjoint
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
 from fgq.evaluation.deviation import deviations
@@ -14,7 +15,7 @@ from fgq.evaluation.measure import Values, count_valid_pixels, measure
 from fgq.evaluation.metrics import METRICS
 from fgq.evaluation.points import FAST_CLOUDS, CloudProtocol
 from fgq.evaluation.report import Report
-from fgq.evaluation.unread import frames_hash, scene_frames_hash, unread_rows
+from fgq.evaluation.unread import HASH_DIGITS, frames_hash, scene_frames_hash, unread_rows
 from fgq.vggt import TASK_OUTPUT, VGGT, Predictions
 
 
@@ -70,8 +71,10 @@ def evaluate(
     full-precision model, or its `predict`ions of these scenes) the deviations from it are measured too. `clouds` says
     how many points the nearest-neighbour measures look up (FULL_CLOUDS is the published protocol, normals included),
     `run` is a free label for the rows.
-    Raises FgqError for no scenes, NaN predictions, references of other scenes.
+    Raises FgqError for no scenes, NaN predictions, references of other scenes, and a scene that the model was
+    calibrated on.
     """
+    check_disjoint(seen_by(model), scenes)
     started = time.perf_counter()
     predictions = predict(model, scenes, batch_size, progress)
     seconds = (time.perf_counter() - started) / len(scenes)
@@ -106,6 +109,7 @@ def as_rows(values: Values, scene: Scene, about: dict) -> list[dict]:
             {
                 **about,
                 "dataset": scene.dataset,
+                "split": scene.split,
                 "scene": scene.name,
                 "task": metric.task,
                 "metric": name,
@@ -135,10 +139,17 @@ def device_name(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
+def seen_by(model: VGGT) -> Seen:
+    quantization = getattr(model, "quantization", None)
+    return Seen() if quantization is None else quantization.seen
+
+
 def describe(model: VGGT) -> dict:
     """The columns that say which model this is; full precision has 16 bits and no seed."""
     quantization = getattr(model, "quantization", None)
-    about = {"model": model.name_or_path, "device": device_name(model.device)}
+    seen = seen_by(model)
+    about = {"model": model.name_or_path, "device": device_name(model.device), "calibration": seen.splits}
+    about["calibration_list"] = seen.frame_list[:HASH_DIGITS]
     if quantization is None:
         return about | {"recipe": "full precision", "weight_bits": 16, "activation_bits": 16, "seed": -1}
     recipe = quantization.recipe
