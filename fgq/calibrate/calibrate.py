@@ -63,7 +63,8 @@ def quantize(
     losses), of which the recipe may choose some (`num_scenes`, `scene_choice`). `fisher` is a Fisher table, or
     calibration weights [blocks, channels]. `blocks` names those to quantize, such as ["F0", "G2"]; the others stay in
     full precision. Where the recipe says so, the encoder and the camera head are rounded too (see fgq.calibrate.parts).
-    `model.quantization` of the result holds the recipe, the seed, one log a block and the scenes. Block l draws from (seed, l).
+    `model.quantization` of the result holds the recipe, the seed, one log a block and the scenes. Block l draws from
+    (seed, l) alone.
 
     With `in_place` it is `model` itself whose blocks are exchanged, each as soon as it is finished, so that at no time
     there are two models; after an error, the blocks that were finished stay exchanged. The work is done on `device`
