@@ -12,7 +12,7 @@ class KeptFolder:
         self.root = root
         self.folders = {root, *(path for path in root.rglob("*") if path.is_dir())}
         self.contents = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-        self.marks = {path: mark(path) for path in self.contents}
+        self.marks = {path: mark_old(path) for path in self.contents}
 
     def mend(self) -> None:
         for path in list(entries(self.root)):  # from the top down; what lies in a removed folder is gone with it
@@ -25,13 +25,19 @@ class KeptFolder:
             if not path.is_file() or mark(path) != self.marks[path]:
                 remove(path)
                 path.write_bytes(content)
-                self.marks[path] = mark(path)
+                self.marks[path] = mark_old(path)
+
+
+def mark_old(path: Path) -> tuple:
+    """Dates the file back, so that a write within the same tick of the file system's clock changes its mark."""
+    os.utime(path, ns=(0, 0))
+    return mark(path)
 
 
 def mark(path: Path) -> tuple:
     """Changes whenever the file is written, replaced or linked."""
     found = os.lstat(path)
-    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_mode
+    return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode
 
 
 def entries(folder: Path):
