@@ -17,7 +17,7 @@ from fgq.quant.grid import Grid
 from fgq.quant.output_matrix import InBlocks, OutputMatrix
 
 OUTPUT_DAMPING = 0.1  # of the mean of H_O's diagonal, added to it
-ROWS = 32  # rounded in one wave
+ROWS = 64  # rounded in one wave: few enough to stay in a cache
 
 
 def round_two_sided(

@@ -164,5 +164,5 @@ def test_what_cannot_be_rounded_is_refused():
         round_two_sided(weight, inputs, torch.ones(5, 5) - 3 * torch.eye(5), Grid(4))
     with pytest.raises(FgqError, match="finite and not all zero: check the calibration clips"):
         round_two_sided(weight, torch.zeros(7, 7), outputs, Grid(4))
-    with pytest.raises(FgqError, match="5 rows cannot be rounded 32 at a time in 2 equal parts"):
+    with pytest.raises(FgqError, match="5 rows cannot be rounded 64 at a time in 2 equal parts"):
         round_two_sided(weight, inputs.expand(2, -1, -1), outputs, Grid(4))
