@@ -6,10 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import fgq
 from fgq.data.scene import Scene
-from fgq.tensor_files import ALIGNMENT, aligned, read_tensors, save_tensors
+from fgq.errors import FgqError
+from fgq.tensor_files import ALIGNMENT, DTYPES, aligned, read_tensors, save_tensors
 from tests.misaligned import MisalignedFile, misaligned
 
 OUTPUTS = ("pose_enc", "depth", "depth_conf", "world_points", "world_points_conf")
@@ -23,12 +25,13 @@ def off_by_40(monkeypatch):
         monkeypatch.setattr(f"{module}.safe_open", MisalignedFile)
 
 
-def residues(path) -> set[int]:
-    """Where the tensors' bytes start in the file, less multiples of 64."""
+def residues(path) -> dict[str, int]:
+    """Where each tensor's bytes start in the file, less multiples of 64."""
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
-    return {(8 + length + entry["data_offsets"][0]) % ALIGNMENT for name, entry in header.items() if name[0] != "_"}
+    del header["__metadata__"]
+    return {name: (8 + length + entry["data_offsets"][0]) % ALIGNMENT for name, entry in header.items()}
 
 
 def assert_aligned(tensors) -> None:
@@ -53,8 +56,8 @@ def test_a_model_computes_the_same_bits_wherever_its_tensors_lie_in_the_file(toy
     met = set()
     for length in LENGTHS:
         path = tmp_path / f"{length}.safetensors"
-        save_tensors(path, toy_model.state_dict(), {"longer": "x" * length})
-        met |= residues(path)
+        save_file(toy_model.state_dict(), path, metadata={"longer": "x" * length})
+        met |= set(residues(path).values())
         loaded = fgq.load_model(path)
         assert_aligned(loaded.state_dict())
         assert_same_outputs(loaded, toy_model, toy_images)
@@ -83,3 +86,28 @@ def test_blocks_from_a_folder_or_a_worker_lie_aligned(build_toy, toy_images, tmp
     for small in (resumed, spread):
         assert_aligned(small.state_dict())
         assert_same_outputs(small, whole, toy_images)
+
+
+def test_what_is_written_is_safetensors_equal_for_equal_content_and_aligned_where_sizes_allow(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    tensors = {f"{kind}": torch.randint(0, 2, (3, 5), generator=generator).to(kind) for kind in DTYPES}
+    tensors |= {
+        "scalar": torch.tensor(2.5),
+        "none": torch.empty(0, 4),
+        "ä\n": torch.rand(4, 16),
+        "z": torch.rand(9, 32),
+    }
+    tensors["turned"] = torch.rand(6, 4, generator=generator).t()
+    metadata = {f"k{i}": "ü" * i for i in range(6)}
+    save_tensors(tmp_path / "a", tensors, metadata)
+    save_tensors(tmp_path / "b", dict(reversed(tensors.items())), dict(reversed(metadata.items())))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    for found in (load_file(tmp_path / "a"), read_tensors(tmp_path / "a")[0]):
+        assert found.keys() == tensors.keys()
+        assert all(torch.equal(found[key], tensors[key]) and found[key].dtype == tensors[key].dtype for key in tensors)
+    assert metadata.items() <= read_tensors(tmp_path / "a")[1].items()
+    starts = residues(tmp_path / "a")
+    assert starts["ä\n"] == starts["z"] == 0
+    with pytest.raises(FgqError, match="tensor odd is of type torch.complex64"):
+        save_tensors(tmp_path / "c", {"odd": torch.zeros(2, dtype=torch.complex64)}, {})
+    assert not (tmp_path / "c").exists()
