@@ -23,7 +23,7 @@ from fgq.calibrate.parts import exchanged, measure_parts, round_parts
 from fgq.calibrate.problem import Calibration
 from fgq.calibrate.recipe import Recipe, RecipeError
 from fgq.calibrate.recipes import find_recipe
-from fgq.calibrate.resume import FinishedBlocks, describe_calibration
+from fgq.calibrate.resume import describe_calibration, finished_blocks
 from fgq.calibrate.scene_choice import chosen_scenes
 from fgq.calibrate.schedule import Result, Schedule
 from fgq.calibrate.token_store import TOKEN_BUDGET, TokenStore, fits
@@ -73,10 +73,12 @@ def quantize(
     otherwise in bfloat16 in files under `token_dir` (the system's folder for temporary files unless told).
 
     `executor` spreads the blocks over processes or machines; as many blocks are under way as `token_budget` holds
-    tokens for, and at least two. With as many threads in a worker as here, the result is the same, bit for bit.
+    tokens for, and at least two. With as many threads in a worker as here, the result is the same, bit for bit. Workers
+    must be trusted: their results are pickles, which can run anything where they arrive.
     With a `resume_dir` each finished block is kept there, and after a stop of any kind the same call goes on from them
     and ends in the same bits; a folder of another recipe, model, seed, Fisher or other scenes is an error and stays as
-    it is. It may be removed once the result is saved.
+    it is, and so is one that was begun with another number of threads, device, torch or fgq, or that is in use. It may
+    be removed once the result is saved.
 
     Raises RecipeError, with one line that says what to change, and FgqError for a Fisher table of another model.
     """
@@ -116,17 +118,18 @@ def quantize(
     if parts:
         with moved(model, device):
             part_logs = measure_parts(model, parts, scenes, recipe.scenes_per_step)
-    plan = describe_calibration(model, scenes, recipe, weights, seed) if resume_dir is not None else {}
+    plan = describe_calibration(model, scenes, recipe, weights, seed, device) if resume_dir is not None else {}
     calibration = Calibration(recipe, weights, seed, layouts)
-    schedule = Schedule(result, FinishedBlocks(resume_dir, plan), wanted, calibration, progress)
-    if schedule.missing and inputs is None:
-        inputs = embed()
-    seen = inputs  # as published, no block sees the rounding of what comes before it
-    if schedule.missing and recipe.block_inputs == "quantized" and "encoder" in parts:
-        with exchanged(model, {"encoder": parts["encoder"]}):
-            seen = embed()
-    waiting = 2 * prod(shape) * getattr(torch, recipe.token_dtype).itemsize  # bytes of a block's inputs and targets
-    schedule.run(inputs, seen, store, executor, at_once=max(2, token_budget // waiting))
+    with finished_blocks(resume_dir, plan) as finished:
+        schedule = Schedule(result, finished, wanted, calibration, progress)
+        if schedule.missing and inputs is None:
+            inputs = embed()
+        seen = inputs  # as published, no block sees the rounding of what comes before it
+        if schedule.missing and recipe.block_inputs == "quantized" and "encoder" in parts:
+            with exchanged(model, {"encoder": parts["encoder"]}):
+                seen = embed()
+        waiting = 2 * prod(shape) * getattr(torch, recipe.token_dtype).itemsize  # bytes of a block's inputs and targets
+        schedule.run(inputs, seen, store, executor, at_once=max(2, token_budget // waiting))
     return result.finish(recipe, seed, part_logs)
 
 
