@@ -16,7 +16,7 @@ if "FGQ_TEST_MISALIGNED" in os.environ:
 # Before anything of fgq is imported. Tensor-valued functions of these packages state their shapes.
 # The numeric tower lets an int stand for a float, as everywhere in Python.
 install_import_hook(
-    ["fgq.geometry", "fgq.vggt", "fgq.quant", "fgq.affine", "fgq.fisher", "fgq.calibrate", "fgq.evaluation"],
+    [f"fgq.{room}" for room in ("geometry", "vggt", "quant", "affine", "fisher", "calibrate", "metrics", "evaluation")],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 

@@ -1,11 +1,10 @@
 """Pose, trajectory, depth and points; deviation from full precision; tidy reports with intervals."""
 
-from fgq.evaluation.costs import measure_costs
 from fgq.evaluation.evaluate import evaluate, predict
-from fgq.evaluation.metrics import DEVIATIONS, HEADLINE, METRICS
-from fgq.evaluation.points import FAST_CLOUDS, FULL_CLOUDS, CloudProtocol
 from fgq.evaluation.report import Report, combine
 from fgq.evaluation.views import view_ablation
+from fgq.metrics.points import FAST_CLOUDS, FULL_CLOUDS, CloudProtocol
+from fgq.metrics.table import DEVIATIONS, HEADLINE, METRICS
 
 __all__ = [
     "DEVIATIONS",
@@ -17,7 +16,6 @@ __all__ = [
     "Report",
     "combine",
     "evaluate",
-    "measure_costs",
     "predict",
     "view_ablation",
 ]

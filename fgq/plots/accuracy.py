@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from fgq.evaluation.pose import auc
+from fgq.metrics.pose import auc
 
 
 def show_accuracy_curves(errors: Mapping[str, tuple[Tensor, Tensor]], thresholds: tuple[int, ...] = (3, 30)) -> Figure:

@@ -7,7 +7,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from fgq.evaluation.confidence import Sparsification
+from fgq.metrics.confidence import Sparsification
 
 SHARES = np.linspace(0.01, 1, 100)  # kept; where curves of scenes with other numbers of pixels are averaged
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from fgq.evaluation.metrics import METRICS
+from fgq.metrics.table import METRICS
 from fgq.plots.style import RECIPE_COLOURS
 
 DEVIATION_LABELS = {

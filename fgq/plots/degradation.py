@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fgq.evaluation.metrics import HEADLINE, METRICS
 from fgq.evaluation.report import MODEL, Report
+from fgq.metrics.table import HEADLINE, METRICS
 from fgq.plots.style import RECIPE_COLOURS
 
 

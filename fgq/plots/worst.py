@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
-from fgq.evaluation.depth import scale_to, valid_depths
-from fgq.evaluation.measure import depths
-from fgq.evaluation.metrics import METRICS
 from fgq.evaluation.report import Report
+from fgq.metrics.depth import scale_to, valid_depths
+from fgq.metrics.measure import depths
+from fgq.metrics.table import METRICS
 from fgq.plots.style import picture
 from fgq.vggt import Predictions
 

@@ -8,8 +8,8 @@ import torch
 from fgq.data import playroom
 from fgq.errors import FgqError
 from fgq.evaluation import FULL_CLOUDS, HEADLINE, METRICS, Report, combine, evaluate, predict, view_ablation
-from fgq.evaluation.metrics import COSTS, NORMAL_CONSISTENCY
 from fgq.geometry import encode_pose
+from fgq.metrics.table import COSTS, NORMAL_CONSISTENCY
 from fgq.vggt import VGGT, Predictions, VGGTConfig
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from fgq.data import playroom
-from fgq.evaluation.metrics import METRICS
 from fgq.evaluation.report import Report
 from fgq.geometry import encode_pose
+from fgq.metrics.table import METRICS
 from fgq.vggt import Predictions
 
 

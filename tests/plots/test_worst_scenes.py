@@ -4,7 +4,7 @@ import torch
 
 from fgq import plots
 from fgq.errors import FgqError
-from fgq.evaluation.measure import measure
+from fgq.metrics.measure import measure
 from fgq.plots.worst import depth_error_maps
 
 

@@ -6,9 +6,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from fgq.errors import FgqError
-from fgq.evaluation.depth import affine_depth_errors, depth_errors
-from fgq.evaluation.pose import AUC_THRESHOLDS, auc, direction_angle, pair_errors, recall, rotation_angle
-from fgq.evaluation.trajectory import trajectory_errors
+from fgq.metrics.depth import affine_depth_errors, depth_errors
+from fgq.metrics.pose import AUC_THRESHOLDS, auc, direction_angle, pair_errors, recall, rotation_angle
+from fgq.metrics.trajectory import trajectory_errors
 
 POSES = ("pose0", "pose1", "pose2")
 
@@ -53,7 +53,7 @@ def test_trajectories_agree_with_the_reference(poses):
         errors = trajectory_errors(predicted, truth)
         assert errors["ate"] == pytest.approx(expected["ATE"], rel=1e-6)
         assert errors["rpe_translation"] == pytest.approx(expected["RPE trans"], rel=1e-6)
-        assert errors["rpe_rotation_deg"] == pytest.approx(expected["RPE rot (deg)"], rel=1e-6)
+        assert errors["rpe_rotation"] == pytest.approx(expected["RPE rot (deg)"], rel=1e-6)
 
 
 def test_angles_of_known_motions():

@@ -9,9 +9,9 @@ import torch
 
 from fgq.data import playroom
 from fgq.errors import FgqError
-from fgq.evaluation.confidence import sparsification
-from fgq.evaluation.measure import depth_sparsification, measure, point_sparsification
 from fgq.geometry import encode_pose
+from fgq.metrics.confidence import sparsification
+from fgq.metrics.measure import depth_sparsification, measure, point_sparsification
 from fgq.vggt import Predictions
 
 UNIFORM = np.random.default_rng(0).permutation((np.arange(1000) + 0.5) / 1000)
@@ -115,4 +115,4 @@ def test_pixels_without_truth_do_not_count(scene):
     assert one == other
     blind = dataclasses.replace(scene, depth=None)
     note = measure(predicted(scene, factor, 0.0, confidence, confidence), blind)["confidence_depth_ause"]
-    assert "no true depth" in note
+    assert "no true depth" in note.reason
