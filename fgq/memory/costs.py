@@ -11,8 +11,7 @@ from fgq.errors import FgqError
 from fgq.evaluation.evaluate import as_rows, describe
 from fgq.evaluation.report import Report
 from fgq.evaluation.unread import frames_hash, scene_frames_hash
-from fgq.memory.peak import PeakBytes
-from fgq.memory.speed import synchronize
+from fgq.memory.peak import PeakBytes, synchronize
 from fgq.metrics.measure import Missing
 from fgq.vggt import VGGT
 

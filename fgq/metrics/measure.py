@@ -11,7 +11,7 @@ from fgq.errors import FgqError
 from fgq.geometry import decode_pose, transform_points, unproject
 from fgq.geometry.alignment import align_similarity
 from fgq.metrics.confidence import Sparsification, sparsification
-from fgq.metrics.depth import affine_depth_errors, depth_errors, scale_to, valid_depths
+from fgq.metrics.depth import depth_errors, scale_and_shift_to, scale_to, valid_depths
 from fgq.metrics.points import (
     FAST_CLOUDS,
     FEWEST_POINTS,
@@ -57,7 +57,7 @@ def measure(prediction: Predictions, scene: Scene, clouds: CloudProtocol = FAST_
         "pose": lambda: measure_pose(extrinsics, scene),
         "trajectory": lambda: trajectory_errors(extrinsics, true_cameras(scene)),
         "depth": lambda: depth_errors(*depths(prediction, scene)),
-        "affine_depth": lambda: affine_depth_errors(*depths(prediction, scene)),
+        "affine_depth": lambda: depth_errors(*depths(prediction, scene), scale_and_shift_to),
         "confidence_depth": lambda: {"ause": depth_sparsification(prediction, scene).ause},
         "confidence_points": lambda: {"ause": sparsify_points(prediction, head()).ause},
         "point": lambda: measure_matched_points(head()),
