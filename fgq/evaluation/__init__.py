@@ -5,17 +5,3 @@ from fgq.evaluation.report import Report, combine
 from fgq.evaluation.views import view_ablation
 from fgq.metrics.points import FAST_CLOUDS, FULL_CLOUDS, CloudProtocol
 from fgq.metrics.table import DEVIATIONS, HEADLINE, METRICS
-
-__all__ = [
-    "DEVIATIONS",
-    "FAST_CLOUDS",
-    "FULL_CLOUDS",
-    "HEADLINE",
-    "METRICS",
-    "CloudProtocol",
-    "Report",
-    "combine",
-    "evaluate",
-    "predict",
-    "view_ablation",
-]

@@ -23,8 +23,8 @@ from fgq.metrics.points import (
     relative_distance,
     scaled_point_error,
 )
-from fgq.metrics.pose import AUC_THRESHOLDS, auc, pair_errors, recall
-from fgq.metrics.table import NORMAL_CONSISTENCY, names
+from fgq.metrics.pose import auc, pair_errors, recall
+from fgq.metrics.table import AUC_THRESHOLDS, NORMAL_CONSISTENCY, names
 from fgq.metrics.trajectory import trajectory_errors
 from fgq.vggt import Predictions
 

@@ -7,7 +7,6 @@ from torch import Tensor
 from fgq.errors import FgqError
 from fgq.geometry import compose_extrinsics, invert_extrinsics
 
-AUC_THRESHOLDS = (3, 5, 15, 30)  # degrees
 RECALL_THRESHOLD = 30  # degrees, of RRA and RTA
 
 

@@ -20,11 +20,12 @@ class Metric:
         return f"{self.group}_{self.measure}"
 
 
+AUC_THRESHOLDS = (3, 5, 15, 30)  # degrees
 CLOUDS = ("points", "unprojected")  # groups: the point head; depth through the predicted cameras
 METRICS = {
     metric.name: metric
     for metric in (
-        *(Metric("pose", f"auc@{degrees}", "camera", "%", True) for degrees in (3, 5, 15, 30)),
+        *(Metric("pose", f"auc@{degrees}", "camera", "%", True) for degrees in AUC_THRESHOLDS),
         Metric("pose", "rra@30", "camera", "%", True),
         Metric("pose", "rta@30", "camera", "%", True),
         Metric("pose", "rotation_error", "camera", "degree"),  # median over the scene's pairs

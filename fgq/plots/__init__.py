@@ -20,36 +20,3 @@ from fgq.plots.style import (
 from fgq.plots.switches import CLEAR, UNCLEAR, show_switches
 from fgq.plots.training import show_training_curve, training_curve
 from fgq.plots.worst import show_worst_scenes
-
-__all__ = [
-    "CLEAR",
-    "DEVIATION_LABELS",
-    "RECIPE_COLOURS",
-    "TASK_COLOURS",
-    "UNCLEAR",
-    "picture",
-    "show_accuracy_curves",
-    "show_benchmark",
-    "show_benchmark_table",
-    "show_comparison",
-    "show_costs",
-    "show_degradation",
-    "show_depth",
-    "show_depth_alignment",
-    "show_deviations",
-    "show_fisher",
-    "show_on_grid",
-    "show_point_alignment",
-    "show_scene",
-    "show_scene_scatter",
-    "show_site_statistics",
-    "show_sparsification",
-    "show_switches",
-    "show_table",
-    "show_top_view",
-    "show_training_curve",
-    "show_worst_scenes",
-    "side_by_side",
-    "training_curve",
-    "use_book_style",
-]

@@ -8,7 +8,8 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from fgq.errors import FgqError
-from fgq.metrics.pose import AUC_THRESHOLDS, auc, pair_errors, recall
+from fgq.metrics.pose import auc, pair_errors, recall
+from fgq.metrics.table import AUC_THRESHOLDS
 from fgq.metrics.trajectory import trajectory_errors
 
 FRAMES = 8

@@ -7,7 +7,8 @@ from scipy.spatial.transform import Rotation
 
 from fgq.errors import FgqError
 from fgq.metrics.depth import depth_errors, scale_and_shift_to
-from fgq.metrics.pose import AUC_THRESHOLDS, auc, direction_angle, pair_errors, recall, rotation_angle
+from fgq.metrics.pose import auc, direction_angle, pair_errors, recall, rotation_angle
+from fgq.metrics.table import AUC_THRESHOLDS
 from fgq.metrics.trajectory import trajectory_errors
 
 POSES = ("pose0", "pose1", "pose2")
