@@ -81,6 +81,13 @@ class Scene:
         kept = {f: getattr(self, f)[index] for f in fields if getattr(self, f) is not None}
         return replace(self, **kept)
 
+    @property
+    def valid_mask(self) -> Tensor:
+        """Where depth and points can be trusted: [S, H, W] bool; everywhere when the scene does not say."""
+        if self.valid is not None:
+            return self.valid
+        return torch.ones_like(self.images[:, 0], dtype=torch.bool)
+
 
 def first_bad_frame(value: Tensor) -> int:
     return int((~torch.isfinite(value)).flatten(1).any(1).nonzero()[0, 0])

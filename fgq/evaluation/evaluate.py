@@ -10,12 +10,12 @@ from tqdm import tqdm
 from fgq.data.disjoint import Seen, check_disjoint
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
-from fgq.evaluation.deviation import deviations
-from fgq.evaluation.measure import Values, count_valid_pixels, measure
-from fgq.evaluation.metrics import METRICS
-from fgq.evaluation.points import FAST_CLOUDS, CloudProtocol
 from fgq.evaluation.report import Report
 from fgq.evaluation.unread import HASH_DIGITS, frames_hash, scene_frames_hash, unread_rows
+from fgq.metrics.deviation import deviations
+from fgq.metrics.measure import Missing, Values, count_valid_pixels, measure
+from fgq.metrics.points import FAST_CLOUDS, CloudProtocol
+from fgq.metrics.table import METRICS
 from fgq.vggt import TASK_OUTPUT, VGGT, Predictions
 
 
@@ -64,7 +64,7 @@ def evaluate(
     clouds: CloudProtocol = FAST_CLOUDS,
     run: str = "",
 ) -> Report:
-    """Every metric of every scene, as a tidy `Report`; see `fgq.evaluation.metrics` for names and units.
+    """Every metric of every scene, as a tidy `Report`; see `fgq.metrics.table` for names and units.
 
     Accuracy is measured where a scene has the truth for it; a scene without gets a row with an empty value and a note,
     and so does a sequence that `fgq.load_scenes` could not read: never a smaller denominator. With a `reference` (the
@@ -104,7 +104,7 @@ def as_rows(values: Values, scene: Scene, about: dict) -> list[dict]:
     rows = []
     for name, value in values.items():
         metric = METRICS[name]
-        note = value if isinstance(value, str) else ""
+        missing = isinstance(value, Missing)
         rows.append(
             {
                 **about,
@@ -113,11 +113,11 @@ def as_rows(values: Values, scene: Scene, about: dict) -> list[dict]:
                 "scene": scene.name,
                 "task": metric.task,
                 "metric": name,
-                "value": float("nan") if note else value,
+                "value": float("nan") if missing else value,
                 "unit": scene.unit if metric.unit == "scene unit" else metric.unit,
                 "higher_is_better": metric.higher_is_better,
                 "valid_pixels": valid_pixels,
-                "note": note,
+                "note": value.reason if missing else "",
             }
         )
     return rows
