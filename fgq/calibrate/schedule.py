@@ -3,6 +3,7 @@
 import copy
 import math
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import Executor
 
 import torch
@@ -80,7 +81,10 @@ class Schedule:
         self.steps = max(steps, 1) if recipe.learns else 1  # of one block, as the bar counts
         with tqdm(total=len(self.wanted) * self.steps, unit="step", disable=not self.progress) as self.bar:
             self.take_up_finished()
-            problems = block_problems(model, inputs, seen, self.missing, self.calibration, store, self.result.fixed)
+            problems: Iterator[BlockProblem] = iter(())
+            if inputs is not None:
+                fixed = self.result.fixed
+                problems = block_problems(model, inputs, seen, self.missing, self.calibration, store, fixed)
             outcomes = map(self.run_here, problems) if executor is None else run_all(problems, executor, at_once)
             for block, log in outcomes:
                 self.take(block, log)
