@@ -12,7 +12,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fgq"
 # What computes the method, and what is built around it. Files directly in fgq/ belong to the ground that all stand on.
 METHOD = ("geometry", "vggt", "quant", "affine", "fisher", "calibrate", "metrics")
-WORKSHOP = ("data", "checkpoint", "evaluation", "export", "memory", "training", "plots", "runs")
+WORKSHOP = (
+    "data",
+    "checkpoint",
+    "evaluation",
+    "export",
+    "memory",
+    "training",
+    "plots",
+    "provenance",
+    "runs",
+    "commands",
+)
 
 
 @cache

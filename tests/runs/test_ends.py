@@ -11,12 +11,11 @@ from pathlib import Path
 
 import nbformat
 import psutil
-import pytest
 
 from fgq.writing import locked
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = int(os.environ.get("FGQ_KILL_ROUNDS", 1))  # of two kills of `fgq run`; FGQ_KILL_ROUNDS=10 for a long look
+ROUNDS = os.environ.get("FGQ_KILL_ROUNDS")  # 10 is a long look: so many times two kills of `fgq run`; else one kill
 SLEEPER = (
     "import subprocess, time\n"
     "child = subprocess.Popen(['sh', '-c', 'sleep 600; true', os.getcwd()])\n"
@@ -33,7 +32,7 @@ class Command:
         self.temporary.mkdir(exist_ok=True)
 
     def start(self) -> subprocess.Popen:
-        call = [sys.executable, "-c", "from fgq.runs.cli import main; main()", "run", self.book.run_file]
+        call = [sys.executable, "-c", "from fgq.commands.cli import main; main()", "run", self.book.run_file]
         environment = os.environ | {"TMPDIR": str(self.temporary), "PYTHONPATH": str(ROOT)}
         return subprocess.Popen(
             [*call, "--out", self.book.out], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -55,30 +54,29 @@ class Command:
             pass
 
 
-def wait_for(happened, seconds: float = 30) -> None:
+def wait_for(happened, seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.05)
 
 
-@pytest.fixture
-def command(fresh_book) -> Command:
-    return Command(fresh_book)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_signal_ends_the_kernel_and_what_the_chapter_started(command, number):
-    command.book.edit(command.book.pages / "first.md", "print(count", f"{SLEEPER}\nprint(count")
-    run = command.start()
-    wait_for((command.book.out / "artefacts" / "started").exists)
-    assert len(command.others()) == 2
-    run.send_signal(number)
-    _, told = run.communicate(timeout=30)
-    command.assert_nothing_left()
-    assert run.returncode != 0 and "Traceback" not in told
-    partial = nbformat.read(command.book.out / "unfinished" / "first.ipynb", as_version=4)
-    assert [cell.execution_count for cell in partial.cells if cell.cell_type == "code"][:3] == [1, 2, 3]
+def test_a_signal_ends_the_kernel_and_what_the_chapter_started(tiny_book, tmp_path):
+    runs = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        command = Command(tiny_book(tmp_path / number.name).write())
+        command.book.edit(command.book.pages / "first.md", "print(count", f"{SLEEPER}\nprint(count")
+        runs[number] = command, command.start()
+    for number, (command, run) in runs.items():
+        wait_for((command.book.out / "artefacts" / "started").exists)
+        assert len(command.others()) == 2
+        run.send_signal(number)
+    for number, (command, run) in runs.items():
+        _, told = run.communicate(timeout=90)
+        command.assert_nothing_left()
+        assert run.returncode == (-number if number == signal.SIGKILL else 128 + number) and "Traceback" not in told
+        partial = nbformat.read(command.book.out / "unfinished" / "first.ipynb", as_version=4)
+        assert [cell.execution_count for cell in partial.cells if cell.cell_type == "code"][:3] == [1, 2, 3]
 
 
 def results(book) -> dict:
@@ -92,17 +90,18 @@ def results(book) -> dict:
     return notebooks | {path.name: path.read_text() for path in files}
 
 
-def test_a_run_that_is_killed_at_any_moment_gives_the_same_when_it_is_repeated(command, executed_once):
-    expected, moments = results(executed_once[0]), random.Random(os.environ.get("FGQ_KILL_SEED", "0"))
-    for _ in range(ROUNDS):
+def test_a_run_that_is_killed_at_any_moment_gives_the_same_when_it_is_repeated(fresh_book, executed_once):
+    command, expected = Command(fresh_book), results(executed_once[0])
+    moments = random.Random(os.environ.get("FGQ_KILL_SEED", "0"))
+    for _ in range(int(ROUNDS or 1)):
         shutil.rmtree(command.book.out, ignore_errors=True)
-        for _ in range(2):  # the repetition is killed too
+        for _ in range(2 if ROUNDS else 1):  # the repetition is killed too
             run = command.start()
-            wait_for(lambda: (command.book.out / ".lock").exists())
-            time.sleep(moments.uniform(0, 6))
+            wait_for((command.book.out / ".lock").exists)
+            time.sleep(moments.uniform(0, 6 if ROUNDS else 3))
             run.kill()
             run.communicate(timeout=30)
-        told = command.start().communicate(timeout=100)
+        _, told = command.book.execute()
         assert results(command.book) == expected, told
         command.assert_nothing_left()
         assert not (command.book.out / ".kernel").exists()
