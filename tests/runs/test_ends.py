@@ -4,17 +4,19 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
+import tempfile
 import time
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import nbformat
 import psutil
 
+from fgq.commands.cli import main
 from fgq.writing import locked
 
-ROOT = Path(__file__).parents[2]
 ROUNDS = os.environ.get("FGQ_KILL_ROUNDS")  # 10 is a long look: so many times two kills of `fgq run`; else one kill
 SLEEPER = (
     "import subprocess, time\n"
@@ -24,26 +26,39 @@ SLEEPER = (
 )
 
 
+# Processes that have imported already what takes seconds.
+SERVER = get_context("forkserver")
+SERVER.set_forkserver_preload(["fgq.commands.cli", "fgq.runs.execute"])
+
+
+def fgq_run(file: Path, out: Path, temporary: Path) -> None:
+    """In a process of its own: `fgq run`, with a folder for temporary files, and with what it says in a file."""
+    tempfile.tempdir, os.environ["TMPDIR"] = None, str(temporary)
+    said = os.open(temporary.with_suffix(".txt"), os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(said, stream)
+    sys.argv = ["fgq", "run", str(file), "--out", str(out)]
+    main()
+
+
 class Command:
-    """`fgq run` on the tiny book as a process, with a folder for temporary files of its own."""
+    """`fgq run` on the tiny book as a process."""
 
     def __init__(self, book):
         self.book, self.temporary = book, book.root / "temporary"
         self.temporary.mkdir(exist_ok=True)
 
-    def start(self) -> subprocess.Popen:
-        call = [sys.executable, "-c", "from fgq.commands.cli import main; main()", "run", self.book.run_file]
-        environment = os.environ | {"TMPDIR": str(self.temporary), "PYTHONPATH": str(ROOT)}
-        return subprocess.Popen(
-            [*call, "--out", self.book.out], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+    def start(self) -> BaseProcess:
+        process = SERVER.Process(target=fgq_run, args=(self.book.run_file, self.book.out, self.temporary))
+        process.start()
+        return process
 
     def others(self) -> list[psutil.Process]:
         """Living processes of the run folder beside the command: kernels and what chapters started."""
         found = []
         for process in psutil.process_iter(["cmdline", "status"]):
             words = process.info["cmdline"] or []
-            if process.info["status"] != psutil.STATUS_ZOMBIE and "run" not in words:
+            if process.info["status"] != psutil.STATUS_ZOMBIE:
                 found += [process] if any(str(self.book.out) in word for word in words) else []
         return found
 
@@ -70,11 +85,12 @@ def test_a_signal_ends_the_kernel_and_what_the_chapter_started(tiny_book, tmp_pa
     for number, (command, run) in runs.items():
         wait_for((command.book.out / "artefacts" / "started").exists)
         assert len(command.others()) == 2
-        run.send_signal(number)
+        os.kill(run.pid, number)
     for number, (command, run) in runs.items():
-        _, told = run.communicate(timeout=90)
+        run.join(90)
+        told = command.temporary.with_suffix(".txt").read_text()
         command.assert_nothing_left()
-        assert run.returncode == (-number if number == signal.SIGKILL else 128 + number) and "Traceback" not in told
+        assert run.exitcode == (-number if number == signal.SIGKILL else 128 + number) and "Traceback" not in told
         partial = nbformat.read(command.book.out / "unfinished" / "first.ipynb", as_version=4)
         assert [cell.execution_count for cell in partial.cells if cell.cell_type == "code"][:3] == [1, 2, 3]
 
@@ -100,7 +116,7 @@ def test_a_run_that_is_killed_at_any_moment_gives_the_same_when_it_is_repeated(f
             wait_for((command.book.out / ".lock").exists)
             time.sleep(moments.uniform(0, 6 if ROUNDS else 3))
             run.kill()
-            run.communicate(timeout=30)
+            run.join(90)
         _, told = command.book.execute()
         assert results(command.book) == expected, told
         command.assert_nothing_left()
