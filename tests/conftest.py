@@ -16,14 +16,17 @@ if "FGQ_TEST_MISALIGNED" in os.environ:
 # Before anything of fgq is imported. Tensor-valued functions of these packages state their shapes.
 # The numeric tower lets an int stand for a float, as everywhere in Python.
 install_import_hook(
-    ["fgq.geometry", "fgq.vggt", "fgq.quant", "fgq.affine", "fgq.fisher", "fgq.calibrate", "fgq.evaluation"],
+    [f"fgq.{room}" for room in ("geometry", "vggt", "quant", "affine", "fisher", "calibrate", "metrics", "evaluation")],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 
+import pandas as pd  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 
+from fgq.evaluation.report import Report  # noqa: E402
+from fgq.metrics.table import METRICS  # noqa: E402
 from fgq.vggt import VGGT, VGGTConfig  # noqa: E402
 
 DATA = Path(__file__).parent / "data"
@@ -123,3 +126,21 @@ def golden_metrics() -> tuple[dict[str, torch.Tensor], dict[str, dict[str, float
     with safe_open(DATA / "metrics.safetensors", "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}
     return tensors, json.loads((DATA / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def report_of():
+    """A report of one metric from values [seeds, scenes]."""
+
+    def build(values, recipe="rtn", metric="depth_abs_rel", bits=(4, 4)):
+        about = METRICS[metric]
+        rows = [
+            {"run": "", "recipe": recipe, "weight_bits": bits[0], "activation_bits": bits[1], "seed": seed,
+             "dataset": "made", "scene": f"s{n}", "task": about.task, "metric": metric, "value": float(value),
+             "unit": about.unit, "higher_is_better": about.higher_is_better, "valid_pixels": 1, "seconds": 0.0,
+             "note": ""}
+            for seed, row in enumerate(values) for n, value in enumerate(row)
+        ]  # fmt: skip
+        return Report(pd.DataFrame(rows))
+
+    return build

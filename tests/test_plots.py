@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.spatial.transform import Rotation
 
 import fgq
 from fgq import plots
@@ -38,12 +37,6 @@ def truth(scene):
         world_points=scene.points[None],
         world_points_conf=sure,
     )
-
-
-def test_rotation_angles_are_those_of_the_relative_rotations(scene):
-    rotations = Rotation.from_matrix(scene.extrinsics[:, :, :3].numpy())
-    expected = [np.degrees((r * rotations[0].inv()).magnitude()) for r in rotations[1:]]
-    np.testing.assert_allclose(plots.rotation_angles(scene.extrinsics), expected, rtol=1e-3)
 
 
 def test_the_top_view_draws_points_and_cameras_where_they_are(scene, truth):

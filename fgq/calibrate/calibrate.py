@@ -23,11 +23,12 @@ from fgq.calibrate.parts import exchanged, measure_parts, round_parts
 from fgq.calibrate.problem import Calibration
 from fgq.calibrate.recipe import Recipe, RecipeError
 from fgq.calibrate.recipes import find_recipe
-from fgq.calibrate.resume import FinishedBlocks, describe_calibration
+from fgq.calibrate.resume import describe_calibration, finished_blocks
 from fgq.calibrate.scene_choice import chosen_scenes
 from fgq.calibrate.schedule import Result, Schedule
 from fgq.calibrate.token_store import TOKEN_BUDGET, TokenStore, fits
 from fgq.calibrate.tokens import SceneTokens, TokenLayouts, check_scenes, embed_scenes, tokens_shape
+from fgq.data.disjoint import Seen
 from fgq.data.scene import Scene
 from fgq.fisher import FisherTable
 from fgq.randomness import derived_generator
@@ -62,7 +63,8 @@ def quantize(
     losses), of which the recipe may choose some (`num_scenes`, `scene_choice`). `fisher` is a Fisher table, or
     calibration weights [blocks, channels]. `blocks` names those to quantize, such as ["F0", "G2"]; the others stay in
     full precision. Where the recipe says so, the encoder and the camera head are rounded too (see fgq.calibrate.parts).
-    `model.quantization` of the result holds the recipe, the seed and one log a block. Block l draws from (seed, l).
+    `model.quantization` of the result holds the recipe, the seed, one log a block and the scenes. Block l draws from
+    (seed, l) alone.
 
     With `in_place` it is `model` itself whose blocks are exchanged, each as soon as it is finished, so that at no time
     there are two models; after an error, the blocks that were finished stay exchanged. The work is done on `device`
@@ -71,10 +73,12 @@ def quantize(
     otherwise in bfloat16 in files under `token_dir` (the system's folder for temporary files unless told).
 
     `executor` spreads the blocks over processes or machines; as many blocks are under way as `token_budget` holds
-    tokens for, and at least two. With as many threads in a worker as here, the result is the same, bit for bit.
+    tokens for, and at least two. With as many threads in a worker as here, the result is the same, bit for bit. Workers
+    must be trusted: their results are pickles, which can run anything where they arrive.
     With a `resume_dir` each finished block is kept there, and after a stop of any kind the same call goes on from them
     and ends in the same bits; a folder of another recipe, model, seed, Fisher or other scenes is an error and stays as
-    it is. It may be removed once the result is saved.
+    it is, and so is one that was begun with another number of threads, device, torch or fgq, or that is in use. It may
+    be removed once the result is saved.
 
     Raises RecipeError, with one line that says what to change, and FgqError for a Fisher table of another model.
     """
@@ -87,7 +91,7 @@ def quantize(
         recipe = replace(recipe, estimator=fisher.estimator if isinstance(fisher, FisherTable) else None)
     device = torch.device(device or model.device)
     parts = round_parts(model, recipe)
-    result = Result(model, in_place, parts)
+    result = Result(model, in_place, parts, Seen.of(scenes))
     if not scenes and not recipe.needs_scenes:
         for index, (name, block) in enumerate(model.aggregator.blocks()):
             if name in wanted:
@@ -114,17 +118,18 @@ def quantize(
     if parts:
         with moved(model, device):
             part_logs = measure_parts(model, parts, scenes, recipe.scenes_per_step)
-    plan = describe_calibration(model, scenes, recipe, weights, seed) if resume_dir is not None else {}
+    plan = describe_calibration(model, scenes, recipe, weights, seed, device) if resume_dir is not None else {}
     calibration = Calibration(recipe, weights, seed, layouts)
-    schedule = Schedule(result, FinishedBlocks(resume_dir, plan), wanted, calibration, progress)
-    if schedule.missing and inputs is None:
-        inputs = embed()
-    seen = inputs  # as published, no block sees the rounding of what comes before it
-    if schedule.missing and recipe.block_inputs == "quantized" and "encoder" in parts:
-        with exchanged(model, {"encoder": parts["encoder"]}):
-            seen = embed()
-    waiting = 2 * prod(shape) * getattr(torch, recipe.token_dtype).itemsize  # bytes of a block's inputs and targets
-    schedule.run(inputs, seen, store, executor, at_once=max(2, token_budget // waiting))
+    with finished_blocks(resume_dir, plan) as finished:
+        schedule = Schedule(result, finished, wanted, calibration, progress)
+        if schedule.missing and inputs is None:
+            inputs = embed()
+        seen = inputs  # as published, no block sees the rounding of what comes before it
+        if schedule.missing and recipe.block_inputs == "quantized" and "encoder" in parts:
+            with exchanged(model, {"encoder": parts["encoder"]}):
+                seen = embed()
+        waiting = 2 * prod(shape) * getattr(torch, recipe.token_dtype).itemsize  # bytes of a block's inputs and targets
+        schedule.run(inputs, seen, store, executor, at_once=max(2, token_budget // waiting))
     return result.finish(recipe, seed, part_logs)
 
 

@@ -1,9 +1,11 @@
 """What a calibration did, kept with the model."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fgq.calibrate.recipe import Recipe
+from fgq.data.disjoint import Seen
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class BlockLog:
     warning: str | None = None
     condition: float | None = None  # of the worst P₁ ⊗ P₂ that was kept; None without transforms and in older logs
     diagonal_ratio: float | None = None  # largest over smallest entry of the worst diagonal
-    epoch_losses: tuple[float, ...] = ()  # the objective's mean over the steps of each epoch, as it was learnt
+    epoch_losses: Sequence[float] = ()  # the objective's mean over the steps of each epoch, as it was learnt
     learning_rate: float | None = None  # of the attempt that was kept; None when nothing was learnt
 
     def __post_init__(self):
@@ -48,22 +50,26 @@ class PartLog:
 class Quantization:
     """How a model was quantized: the recipe, the seed, one log a block, and one a part that was rounded beside them.
 
-    Kept as `model.quantization`.
+    Kept as `model.quantization`. `seen` are the scenes that were given to calibrate on, of which the recipe may have
+    chosen some.
     """
 
     recipe: Recipe
     seed: int
     blocks: tuple[BlockLog, ...]
     parts: tuple[PartLog, ...] = ()
+    seen: Seen = field(default_factory=Seen)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold; `from_dict` gives an equal value back."""
         blocks = [asdict(block) for block in self.blocks]
         parts = [asdict(part) for part in self.parts]
-        return {"recipe": self.recipe.to_dict(), "seed": self.seed, "blocks": blocks, "parts": parts}
+        about = {"recipe": self.recipe.to_dict(), "seed": self.seed, "blocks": blocks, "parts": parts}
+        return about | {"seen": asdict(self.seen)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Quantization":
         blocks = tuple(BlockLog(**block) for block in values["blocks"])
         parts = tuple(PartLog(**part) for part in values.get("parts", ()))  # which older models do not state
-        return cls(Recipe.from_dict(values["recipe"]), values["seed"], blocks, parts)
+        seen = Seen.from_dict(values["seen"]) if "seen" in values else Seen()  # nor these
+        return cls(Recipe.from_dict(values["recipe"]), values["seed"], blocks, parts, seen)

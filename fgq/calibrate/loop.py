@@ -60,7 +60,7 @@ def block_problems(
     """
     recipe, layouts = calibration.recipe, calibration.layouts
     names = model.config.block_names
-    last = max((names.index(name) for name in wanted), default=-1)  # tokens are wanted up to this block
+    last = max(names.index(name) for name in wanted)  # tokens are wanted up to this block
     for index, (name, resting) in enumerate(model.aggregator.blocks()):
         if index > last:
             break

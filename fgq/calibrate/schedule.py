@@ -3,6 +3,7 @@
 import copy
 import math
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import Executor
 
 import torch
@@ -18,14 +19,15 @@ from fgq.calibrate.resume import FinishedBlocks
 from fgq.calibrate.token_store import TokenStore
 from fgq.calibrate.tokens import SceneTokens, batches
 from fgq.calibrate.workers import run_all
+from fgq.data.disjoint import Seen
 from fgq.vggt.model import VGGT
 
 
 class Result:
     """The quantized model as it comes into being: block by block in the model itself, or at the end as a copy of it."""
 
-    def __init__(self, model: VGGT, in_place: bool, parts: Parts):
-        self.model, self.in_place, self.parts = model, in_place, parts
+    def __init__(self, model: VGGT, in_place: bool, parts: Parts, seen: Seen):
+        self.model, self.in_place, self.parts, self.seen = model, in_place, parts, seen
         self.fixed: dict[str, QuantizedBlock] = {}
         self.logs: dict[str, BlockLog] = {}
 
@@ -48,7 +50,7 @@ class Result:
             small = copy.deepcopy(self.model, memo=memo)
         install(small, self.parts)
         logs = tuple(self.logs[name] for name in self.model.config.block_names if name in self.logs)
-        small.quantization = Quantization(recipe, seed, logs, part_logs)
+        small.quantization = Quantization(recipe, seed, logs, part_logs, self.seen)
         return small.eval()
 
 
@@ -79,7 +81,10 @@ class Schedule:
         self.steps = max(steps, 1) if recipe.learns else 1  # of one block, as the bar counts
         with tqdm(total=len(self.wanted) * self.steps, unit="step", disable=not self.progress) as self.bar:
             self.take_up_finished()
-            problems = block_problems(model, inputs, seen, self.missing, self.calibration, store, self.result.fixed)
+            problems: Iterator[BlockProblem] = iter(())
+            if inputs is not None:
+                fixed = self.result.fixed
+                problems = block_problems(model, inputs, seen, self.missing, self.calibration, store, fixed)
             outcomes = map(self.run_here, problems) if executor is None else run_all(problems, executor, at_once)
             for block, log in outcomes:
                 self.take(block, log)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from fgq.checkpoint.hub import HubOptions, fetch_snapshot, is_hub_id
 from fgq.errors import FgqError
+from fgq.tensor_files import CHECKSUMS, DamagedFile, read_metadata
+from fgq.writing import reason
 
 SHIPPED = Path(__file__).parent.parent / "weights"  # models that come with the package
 CONFIG_FILE = "config.json"
@@ -20,12 +22,16 @@ INDEX_SUFFIX = ".index.json"
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """One checkpoint on disk; `config`, `quantization` and `index` are {} where there is no such file."""
+    """One checkpoint on disk; `config`, `quantization` and `index` are {} where there is no such file.
+
+    A weights file that fgq wrote states both itself; the files beside it are copies for readers, and must agree.
+    """
 
     source: str  # what messages call it
     weights: tuple[Path, ...]  # one file, or all shards
     config: dict
     quantization: dict
+    stated: dict[str, dict]  # the content of both files as the weights file itself states it
     index: dict[str, str] = field(default_factory=dict)  # shard's file name by tensor name
 
     @property
@@ -39,7 +45,15 @@ def find_files(name_or_path: str | Path, hub: HubOptions | None = None) -> Model
 
     A shipped name always means the shipped model; ./vggt-tiny is a folder. Raises FgqError that says what was sought.
     """
-    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    try:
+        return find_place(str(name_or_path), Path(name_or_path).expanduser(), hub)
+    except (OSError, RuntimeError) as error:
+        raise FgqError(f"{name_or_path}: cannot be read ({reason(error)}): check the path and its permissions") from (
+            error
+        )
+
+
+def find_place(name: str, path: Path, hub: HubOptions | None) -> ModelFiles:
     if name in shipped_models():
         return in_folder(SHIPPED / name, name)
     if path.is_dir():
@@ -62,7 +76,7 @@ def in_folder(folder: Path, source: str) -> ModelFiles:
     for index in (INDEX_FILE, TORCH_INDEX_FILE):
         if (folder / index).is_file():
             return indexed(folder / index, source)
-    return ModelFiles(source, (weight_file(folder),), *read_descriptions(folder))
+    return described(source, (weight_file(folder),), folder)
 
 
 def alone(path: Path, source: str) -> ModelFiles:
@@ -73,7 +87,7 @@ def alone(path: Path, source: str) -> ModelFiles:
         shards = set(read_index(index).values())
         if path.name in shards and len(shards) > 1:
             raise FgqError(f"{path}: is one of {len(shards)} shards: give the folder, or {index.name}")
-    return ModelFiles(source, (path,), *read_descriptions(path.parent))
+    return described(source, (path,), path.parent)
 
 
 def indexed(index: Path, source: str) -> ModelFiles:
@@ -85,7 +99,7 @@ def indexed(index: Path, source: str) -> ModelFiles:
             f"{index.parent}: {index.name} names {len(names)} shards, of which {len(missing)} are not there "
             f"({', '.join(missing)}): copy or download them"
         )
-    return ModelFiles(source, tuple(index.parent / name for name in names), *read_descriptions(index.parent), shard_of)
+    return described(source, tuple(index.parent / name for name in names), index.parent, shard_of)
 
 
 def read_index(index: Path) -> dict[str, str]:
@@ -105,7 +119,7 @@ def weight_file(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     for suffixes in ((".safetensors",), TORCH_SUFFIXES):
-        found = sorted(path for path in folder.iterdir() if path.suffix in suffixes)
+        found = sorted(path for path in folder.iterdir() if path.suffix in suffixes and path.is_file())
         if len(found) == 1:
             return found[0]
         if found:
@@ -113,18 +127,42 @@ def weight_file(folder: Path) -> Path:
     raise FgqError(f"{folder}: holds no weights (looked for {INDEX_FILE}, {WEIGHTS_FILE}, *.safetensors, *.pt, *.bin)")
 
 
-def read_descriptions(folder: Path) -> tuple[dict, dict]:
-    """config.json and quantization.json, {} where there is none."""
+def described(source: str, weights: tuple[Path, ...], folder: Path, index: dict[str, str] | None = None) -> ModelFiles:
+    """With config.json and quantization.json of the folder, and where they are not there, as the weights state them."""
+    stated = stated_in(weights[0]) if len(weights) == 1 else {}
     paths = (folder / CONFIG_FILE, folder / QUANTIZATION_FILE)
-    config, quantization = (read_json(path) if path.is_file() else {} for path in paths)
-    return config, quantization
+    config, quantization = (read_json(path) if path.is_file() else stated.get(path.name, {}) for path in paths)
+    return ModelFiles(source, weights, config, quantization, stated, index or {})
+
+
+def stated_in(weights: Path) -> dict[str, dict]:
+    """What the header of a file that fgq wrote says of the model; {} for any other, whose faults are found later."""
+    if weights.suffix in TORCH_SUFFIXES:
+        return {}
+    try:
+        metadata = read_metadata(weights)
+    except DamagedFile:
+        raise
+    except FgqError:
+        return {}
+    names = [name for name in (CONFIG_FILE, QUANTIZATION_FILE) if name in metadata and CHECKSUMS in metadata]
+    return {name: parse_json(metadata[name], f"{weights}: its {name}") for name in names}
 
 
 def read_json(path: Path) -> dict:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FgqError(f"{path}: not readable as JSON ({error}): copy or make it again") from error
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FgqError(f"{path}: not readable as JSON ({reason(error)}): copy or make it again") from error
+    return parse_json(text, str(path))
+
+
+def parse_json(text: str, source: str) -> dict:
+    """Raises FgqError for anything but an object; also for numbers and nesting that Python refuses."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FgqError(f"{source}: not readable as JSON ({reason(error)}): copy or make it again") from error
     if not isinstance(content, dict):
-        raise FgqError(f"{path}: holds a {type(content).__name__}, not a JSON object: copy or make it again")
+        raise FgqError(f"{source}: holds a {type(content).__name__}, not a JSON object: copy or make it again")
     return content

@@ -1,18 +1,19 @@
 """One verb that loads a model from wherever it is: shipped, on disk, on the hub, full precision or quantized."""
 
+import json
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from fgq.checkpoint.files import ModelFiles, find_files
+from fgq.checkpoint.files import CONFIG_FILE, QUANTIZATION_FILE, ModelFiles, find_files
 from fgq.checkpoint.hub import HubOptions
-from fgq.checkpoint.quantized import rebuild
+from fgq.checkpoint.quantized import lasting, rebuild
 from fgq.checkpoint.tensors import list_tensors, stream_tensors
 from fgq.errors import FgqError
 from fgq.tensor_files import aligned
-from fgq.vggt import VGGT
-from fgq.vggt.infer_config import build_config
+from fgq.vggt import VGGT, VGGTConfig
+from fgq.vggt.infer_config import SIZES, build_config
 from fgq.vggt.weights import check_fit, empty_model, fill, report_omitted
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # in which a model can compute
@@ -26,6 +27,7 @@ def load_model(
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
+    verify: bool = True,
 ) -> VGGT:
     """A VGGT ready to run, in `dtype` (or its name, such as "bfloat16") on `device` (the CPU unless told).
 
@@ -43,6 +45,9 @@ def load_model(
 
     What the weights are called is in `model.name_or_path`; a quantized model has the name of those it was made of.
 
+    What fgq saved has a checksum for every tensor, which is compared as it is read; without `verify` it is not, and
+    what need not be converted or moved is not even read. Files of others have none.
+
     Names and shapes must fit exactly; only the track head's tensors are left out, with a warning, and named in
     `model.omitted_tensors`. Raises FgqError, one line, for everything else; `fgq.vggt.weights.MisfitError` has lists.
     """
@@ -57,7 +62,7 @@ def load_model(
         # Both return the tensor itself where nothing changes.
         return aligned(tensor.to(device, dtype if tensor.is_floating_point() else None))
 
-    fill(model, dict(stream_tensors(files, place, set(omitted))), files.source)
+    fill(model, dict(stream_tensors(files, place, set(omitted), verify)), files.source)
     report_omitted(model, omitted, files.source)
     if not files.quantization:
         model.name_or_path = weights_name(name_or_path)
@@ -80,7 +85,27 @@ def outline(files: ModelFiles) -> tuple[VGGT, tuple[str, ...]]:
     model = empty_model(build_config(files.config, shapes, files.source))
     if files.quantization:
         rebuild(model, files.quantization, files.source)
-    return model, check_fit(model, listing, files.source)
+    omitted = check_fit(model, listing, files.source)
+    check_copies(model.config, files)
+    return model, omitted
+
+
+def check_copies(config: VGGTConfig, files: ModelFiles) -> None:
+    """Raises FgqError where config.json or quantization.json, which are copies, say what the weights file does not."""
+    stated = files.stated.get(CONFIG_FILE, {})
+    differing = [CONFIG_FILE] if any(stated.get(n, getattr(config, n)) != getattr(config, n) for n in SIZES) else []
+    if QUANTIZATION_FILE in files.stated and as_text(files.stated[QUANTIZATION_FILE]) != as_text(files.quantization):
+        differing.append(QUANTIZATION_FILE)
+    if differing:
+        raise FgqError(
+            f"{files.source}: {' and '.join(differing)} beside {files.weights[0].name} is of another model or was "
+            "changed: remove it, as the weights file states the same itself, or save the model again"
+        )
+
+
+def as_text(description: dict) -> str:
+    """Equal for equal descriptions, NaN included."""
+    return json.dumps(lasting(description), sort_keys=True)
 
 
 def find_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

@@ -1,6 +1,5 @@
 """What is in weight files: first names and shapes alone, then the values, mapped from the disk, tensor by tensor."""
 
-import json
 import pickle
 import re
 import zipfile
@@ -13,6 +12,8 @@ from torch import Tensor
 
 from fgq.checkpoint.files import TORCH_SUFFIXES, ModelFiles
 from fgq.errors import FgqError
+from fgq.tensor_files import check_tensor, known_checksums, read_metadata
+from fgq.writing import reason
 
 NOT_WEIGHTS = {
     b"<": "a web page, not weights: download the file again, logged in where the site asks for it",
@@ -45,16 +46,20 @@ def list_tensors(files: ModelFiles) -> dict[str, Tensor]:
 
 
 def stream_tensors(
-    files: ModelFiles, change: Callable[[Tensor], Tensor], left_out: Collection[str] = ()
+    files: ModelFiles, change: Callable[[Tensor], Tensor], left_out: Collection[str] = (), verify: bool = True
 ) -> Iterator[tuple[str, Tensor]]:
     """Every tensor by name, as `change` returns it; a tensor that it returns as it came stays mapped from the file.
+
+    Raises DamagedFile, with `verify`, for one that does not have the checksum in its file, where there is one.
 
     Whatever `change` copies is let go of soon, so that the original and the copy are never both in memory as a whole.
     """
     for path in files.weights:
         mapped, copied = map_tensors(path), 0
+        checksums = checksums_in(path) if verify else {}
         for name in [name for name in mapped if name not in left_out]:
             tensor = mapped.pop(name)
+            check_tensor(path, name, tensor, checksums)
             changed = change(tensor)
             if changed is not tensor:
                 copied += tensor.nbytes
@@ -65,6 +70,10 @@ def stream_tensors(
                 again = map_tensors(path)
                 mapped = {name: again[name] for name in remaining}
                 del again
+
+
+def checksums_in(path: Path) -> dict[str, str]:
+    return {} if path.suffix in TORCH_SUFFIXES else known_checksums(path, read_metadata(path))
 
 
 def map_tensors(path: Path) -> dict[str, Tensor]:
@@ -78,7 +87,7 @@ def check_start(path: Path) -> None:
         with path.open("rb") as file:
             start = file.read(64)
     except OSError as error:
-        raise FgqError(f"{path}: cannot be read ({error.strerror}): check the path and its permissions") from error
+        raise FgqError(f"{path}: cannot be read ({reason(error)}): check the path and its permissions") from error
     if not start:
         raise FgqError(f"{path}: is empty: copy or download it again")
     start = start.removeprefix(BYTE_ORDER_MARK).lstrip()
@@ -91,8 +100,8 @@ def map_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise FgqError(f"{path}: not a whole safetensors file ({error}): copy or download it again") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FgqError(f"{path}: not a whole safetensors file ({reason(error)}): copy or download it again") from error
 
 
 def map_torch(path: Path) -> dict[str, Tensor]:
@@ -105,8 +114,8 @@ def map_torch(path: Path) -> dict[str, Tensor]:
             raise FgqError(
                 f"{path}: holds Python objects ({refused[1]}), which fgq never runs: save its state_dict() alone"
             ) from error
-        reason = str(error).split("\n")[0].split(". ")[0] or type(error).__name__
-        raise FgqError(f"{path}: not a whole torch file of tensors ({reason}): copy or download it again") from error
+        cause = str(error).split("\n")[0].split(". ")[0] or type(error).__name__
+        raise FgqError(f"{path}: not a whole torch file of tensors ({cause}): copy or download it again") from error
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]  # as training scripts save it
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):

@@ -180,7 +180,7 @@ def evaluate(
     """Measure pose, depth and points of a model (on a dataset's published frames, or 128 rendered clips of 4)."""
     import fgq
     from fgq.data.frozen import freeze
-    from fgq.evaluation.points import FAST_CLOUDS, FULL_CLOUDS
+    from fgq.metrics.points import FAST_CLOUDS, FULL_CLOUDS
 
     protocols = {"fast": FAST_CLOUDS, "full": FULL_CLOUDS}
     if clouds not in protocols:

@@ -13,15 +13,13 @@ def scenes_of(dataset: str, model, usual: dict, given: dict):
     becomes a line on the error stream.
     """
     import fgq
-    from fgq.data import about, find_dataset
+    from fgq.data import find_dataset
     from fgq.data.loaded import UnreadableSequences
 
     known = inspect.signature(find_dataset(dataset)).parameters
     if "patch_size" in known:
         usual = usual | {"size": model.config.img_size, "patch_size": model.config.patch_size}
     options = {name: value for name, value in usual.items() if name in known}
-    if options.get("split") not in about(dataset).rules:  # a dataset without this split has one of its own
-        options.pop("split", None)
     options |= {name: value for name, value in given.items() if value is not None}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnreadableSequences)

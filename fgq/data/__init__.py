@@ -7,12 +7,25 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from fgq.data.about import About
+from fgq.data.disjoint import check_disjoint
 from fgq.data.frozen import freeze, frozen_path, with_frozen_frames
 from fgq.data.loaded import LoadedScenes
 from fgq.data.scene import Scene, SceneError
 from fgq.errors import FgqError
 
-__all__ = ["LoadedScenes", "Scene", "SceneError", "about", "dataset_names", "find_dataset", "load_scenes"]
+__all__ = [
+    "LoadedScenes",
+    "Scene",
+    "SceneError",
+    "about",
+    "check_disjoint",
+    "dataset_names",
+    "find_dataset",
+    "load_scenes",
+]
+
+# More than any of these is a slip of the keyboard, which would run for days.
+MOST = {"count": 100_000, "frames": 10_000}
 
 
 def dataset_names() -> list[str]:
@@ -57,12 +70,14 @@ def load_scenes(
     pixels, one number or (height, width); further options belong to the dataset (see its module's `load`).
     The result is a list with `frame_list`, the frames that were asked for, and `failures`: sequences that could not be
     read do not stop the others; each is warned of (UnreadableSequences). Raises FgqError for an unknown dataset, an
-    option that the dataset does not have, counts below 1, and when nothing can be read.
+    option that the dataset does not have, counts below 1 or above what `MOST` allows, and when nothing can be read.
     """
     load = find_dataset(name)
     for field, value in (("count", count), ("frames", frames)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise FgqError(f"{name}: {field} must be a whole number of at least 1, got {value!r}")
+        if value is not None and value > MOST[field]:
+            raise FgqError(f"{name}: {field} {value} is more than {MOST[field]}, the most at once: ask for fewer")
     named = {"split": split, "count": count, "frames": frames, "seed": seed, "root": root, "size": size}
     given = {field: value for field, value in named.items() if value is not None} | options
     known = inspect.signature(load).parameters

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fgq.data.about import CALIBRATION, CALIBRATION_RULE
 from fgq.data.cameras import pinhole, rigid
 from fgq.data.co3d_annotations import AnnotationCache, FrameAnnotation, read_set_list
 from fgq.data.depth_files import check_depth, read_png16
@@ -53,7 +54,8 @@ def load(
 ) -> LoadedScenes:
     """Scenes of normalised unit, named category/sequence: 10 random frames of every sequence, unless told.
 
-    `subset` and `split` name the set list; `count` sequences are spread over the `categories` (all that are on disk).
+    `subset` and `split` name the set list ("calibration": train without the sequences that are in test too, 4 frames
+    of each); `count` sequences are spread over the `categories` (all that are on disk).
     Depth is valid within the depth mask; region="object" also asks for the object's mask. Raises FgqError; sequences
     that cannot be read are in `.failures`.
     """
@@ -80,13 +82,14 @@ def find(
     for category in categories:
         path = root / category / "set_lists" / f"set_lists_{subset}.json"
         try:
-            listed = read_set_list(path, split)
+            listed = read_set_list(path, "train" if split == CALIBRATION else split)
+            tested = read_set_list(path, "test") if split == CALIBRATION else {}
         except SequenceError as error:
             found.append(SequenceFailure(shown(category), str(error)))
             continue
-        for name, frames in listed.items():
+        for name in (name for name in listed if name not in tested):
             read = partial(read_frame, root, cache, category, name, region)
-            listing = partial(list_frames, cache, category, name, frames)
+            listing = partial(list_frames, cache, category, name, listed[name])
             found.append(Sequence(f"{category}/{name}", listing, read, group=category))
     return found
 
@@ -156,7 +159,7 @@ DATASET = DiskDataset(
     unit="normalised",
     needs="the unpacked CO3Dv2 categories, each with frame_annotations.jgz and set_lists",
     licence="CC BY-NC 4.0",
-    rules={split: Rule("random", 10) for split in ("test", "val", "train")},
+    rules={split: Rule("random", 10) for split in ("test", "val", "train")} | {CALIBRATION: CALIBRATION_RULE},
     published={"test": 2506},
     find=find,
 )

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fgq.data.about import CALIBRATION, CALIBRATION_RULE
 from fgq.data.cameras import INTEGER_CENTRES, homogeneous, shifted, upper_triangular
 from fgq.data.depth_files import check_depth, read_pfm
 from fgq.data.on_disk import DiskDataset, LoadedScenes
@@ -35,7 +36,7 @@ from fgq.data.reading import (
     refuse_missing,
     to_numbers,
 )
-from fgq.data.sampling import FrameList, Rule
+from fgq.data.sampling import FrameList, Rule, frames_or_step
 from fgq.data.sequence import DepthMap, Frame, Sequence, SequenceError, SequenceFailure, check_frame, shown
 from fgq.errors import FgqError
 
@@ -55,13 +56,15 @@ def load(
     frame_list: str | Path | FrameList | None = None,
     light: int = 3,
     views: int = VIEWS,
+    frames: int | None = None,
 ) -> LoadedScenes:
     """Scenes in millimetres with cameras, depth and points: every 5th view of the 22 test scans, unless told.
 
-    split="all" takes every scan on disk; `views` is how many each must have. Raises FgqError; scans that cannot be read
-    are in `.failures`.
+    `every` is that step, `frames` a number of random views instead. split="calibration" takes 4 views of all other
+    scans on disk, without depth; split="all" takes every scan on disk; `views` is how many each must have. Raises
+    FgqError; scans that cannot be read are in `.failures`.
     """
-    rule = None if every is None else Rule("every", every)
+    rule = frames_or_step(frames, every)
     options = {"light": light, "views": views}
     return DATASET.select(root, split, rule, count, seed, frame_list, **options).read(size, patch_size)
 
@@ -69,11 +72,16 @@ def load(
 def find(root: Path, split: str, light: int = 3, views: int = VIEWS) -> list[Sequence | SequenceFailure]:
     if isinstance(views, bool) or not isinstance(views, int) or views < 1:
         raise FgqError(f"dtu: views must be a whole number of at least 1, got {views!r}")
-    if split == "test":
-        names = [f"scan{number}" for number in TEST_SCANS]
-    else:
+    names = tested = [f"scan{number}" for number in TEST_SCANS]
+    if split != "test":
         names = [name for name in list_folders(root / "Rectified") if re.fullmatch(r"scan\d+", name, re.ASCII)]
-    return [Sequence(n, partial(list_views, root, n, light, views), partial(read_view, root, n, light)) for n in names]
+    if split == CALIBRATION:
+        names = [name for name in names if name not in tested]
+    measured = split != CALIBRATION and os.path.lexists(root / "Depths_raw")
+    return [
+        Sequence(name, partial(list_views, root, name, light, views), partial(read_view, root, name, light, measured))
+        for name in names
+    ]
 
 
 def list_views(root: Path, scan: str, light: int, views: int) -> list[str]:
@@ -93,11 +101,11 @@ def camera_name(view: int) -> str:
     return f"{view - 1:08d}_cam.txt"
 
 
-def read_view(root: Path, scan: str, light: int, frame: str) -> Frame:
+def read_view(root: Path, scan: str, light: int, measured: bool, frame: str) -> Frame:
     view = int(frame)
     path = root / "Rectified" / scan / image_name(view, light)
     extrinsics, intrinsics = read_camera(root / "Cameras" / camera_name(view))
-    depth = read_depth(root / "Depths_raw" / scan, view) if os.path.lexists(root / "Depths_raw") else None
+    depth = read_depth(root / "Depths_raw" / scan, view) if measured else None
     return check_frame(Frame(read_image(path), extrinsics, intrinsics, depth), path)
 
 
@@ -126,7 +134,7 @@ DATASET = DiskDataset(
     unit="millimetre",
     needs="Rectified (DTU's Rectified.zip), Cameras (MVSNet's training archive) and Depths_raw (Depths_raw.zip)",
     licence="none stated; cite Jensen et al. 2014",
-    rules={"test": Rule("every", 5), "all": Rule("every", 5)},
+    rules={"test": Rule("every", 5), "all": Rule("every", 5), CALIBRATION: CALIBRATION_RULE},
     published={"test": len(TEST_SCANS)},
     find=find,
 )

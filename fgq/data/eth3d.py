@@ -1,4 +1,4 @@
-"""ETH3D high-resolution multi-view, training scenes: photographs of indoor and outdoor places, laser-scanned depth.
+"""ETH3D high-resolution multi-view: photographs of indoor and outdoor places, laser-scanned depth of 13 of them.
 
 Download: of each scene SCENE_dslr_undistorted.7z (images, calibration), SCENE_dslr_jpg.7z (its calibration is needed
 for depth, its images are not), SCENE_dslr_depth.7z, eth3d.net. Licence: CC BY-NC-SA 4.0.
@@ -24,13 +24,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from fgq.data.about import CALIBRATION, CALIBRATION_RULE
 from fgq.data.colmap import ColmapCamera, ColmapImage, read_cameras, read_images
 from fgq.data.depth_files import check_depth, read_raw_floats
 from fgq.data.on_disk import DiskDataset, LoadedScenes
-from fgq.data.reading import list_names, read_image
-from fgq.data.sampling import FrameList, Rule
+from fgq.data.reading import list_folders, list_names, read_image
+from fgq.data.sampling import FrameList, Rule, frames_or_step
 from fgq.data.sequence import DepthMap, Frame, Sequence, SequenceError, SequenceFailure, check_frame, shown
 
+# ETH3D's own training scenes, which alone come with the truth: published evaluations of VGGT are on these.
 SCENES = "courtyard delivery_area electro facade kicker meadow office pipes playground relief relief_2 terrace terrains"
 
 
@@ -43,19 +45,26 @@ def load(
     size: int | tuple[int, int] = 518,
     patch_size: int = 14,
     frame_list: str | Path | FrameList | None = None,
-    scenes: tuple[str, ...] = tuple(SCENES.split()),
+    scenes: tuple[str, ...] | None = None,
+    frames: int | None = None,
 ) -> LoadedScenes:
     """Scenes in metres with cameras, depth and points: every 5th image by name of the 13 scenes, unless told.
 
-    Raises FgqError; scenes that cannot be read are in `.failures`.
+    `every` is that step, `frames` a number of random images instead; `scenes` are some of a split's. The splits
+    "training" and "test" are one; "calibration" has 4 images, without depth, of each other scene on disk. Raises
+    FgqError; scenes that cannot be read are in `.failures`.
     """
-    rule = None if every is None else Rule("every", every)
+    rule = frames_or_step(frames, every)
     return DATASET.select(root, split, rule, count, seed, frame_list, scenes=scenes).read(size, patch_size)
 
 
-def find(root: Path, split: str, scenes: tuple[str, ...] = tuple(SCENES.split())) -> list[Sequence | SequenceFailure]:
-    found = []
-    measured = any(os.path.isdir(root / name / "ground_truth_depth") for name in scenes)
+def find(root: Path, split: str, scenes: tuple[str, ...] | None = None) -> list[Sequence | SequenceFailure]:
+    found, tested = [], SCENES.split()
+    if split == CALIBRATION:
+        places = list_folders(root) if scenes is None else scenes
+        scenes = [name for name in places if name not in tested and os.path.lexists(root / name / "images")]
+    scenes = tested if scenes is None else scenes
+    measured = split != CALIBRATION and any(os.path.isdir(root / name / "ground_truth_depth") for name in scenes)
     for name in scenes:
         place = Place(root / name, measured)
         found.append(Sequence(name, place.frames, place.read))
@@ -148,7 +157,7 @@ DATASET = DiskDataset(
     unit="metre",
     needs="each scene's dslr_undistorted, dslr_jpg (calibration) and dslr_depth archives, unpacked over one another",
     licence="CC BY-NC-SA 4.0",
-    rules={"training": Rule("every", 5)},
-    published={"training": len(SCENES.split())},
+    rules={"training": Rule("every", 5), "test": Rule("every", 5), CALIBRATION: CALIBRATION_RULE},
+    published={"training": len(SCENES.split()), "test": len(SCENES.split())},
     find=find,
 )

@@ -1,17 +1,22 @@
 """Any folder of images, or a video, as one scene or as many clips, without ground truth."""
 
+import contextlib
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fgq.data.about import About
+from fgq.data.about import CALIBRATION, TEST, About
 from fgq.data.loaded import LoadedScenes
-from fgq.data.photos import Source, find_sources, read_photos, spread
+from fgq.data.photos import Source, find_sources, is_picture, read_photos, spread
+from fgq.data.reading import existing, list_names
 from fgq.data.sampling import FrameList, Rule
-from fgq.data.scene import Scene
+from fgq.data.scene import HASH_DIGITS, Scene
 from fgq.data.sequence import shown
 from fgq.data.video import RATE
 from fgq.errors import FgqError
 
 DEFAULT_FRAMES = 4  # of a clip
+BEGINNING = 2**16  # bytes of a file by which it is known
 
 
 def load(
@@ -22,64 +27,108 @@ def load(
     patch_size: int = 14,
     mode: str = "crop",
     rate: float = RATE,
+    split: str = "all",
 ) -> LoadedScenes:
     """The images of folder `root` in the order of their names: one scene, images [S, 3, H, W] in [0, 1].
 
     `root` may also be one image or a video, of which `rate` frames a second are taken, or a folder of such folders,
     each of which is a scene. `frames` spreads that many over each instead of taking all. With a `count` the pictures
     are cut into clips instead, as a calibration wants them: at most so many, each of `frames` (4 unless told)
-    neighbours, at even steps through all pictures, all of one size, and none from two folders.
+    neighbours, at even steps through all pictures, all of one size, and none from two folders. The splits "calibration"
+    and "test" are the first and the last half of the folders, or of the pictures where there is one folder or video.
     `size`, `patch_size` and `mode` are those of `fgq.data.photos.read_photos`; `valid` is False where an image was
-    padded with white. Hidden files are passed over. Raises FgqError for a missing or empty folder, too few images, and
-    files that are no images (all named at once).
+    padded with white. Hidden files are passed over, and files that are no pictures by their names are left out with a
+    warning. Raises FgqError for a missing or empty folder, too few images, and pictures that cannot be read (all named
+    at once).
     """
+    if split not in DATASET.rules:
+        raise FgqError(f"folder has no split {split!r}; choose one of {', '.join(DATASET.rules)}")
     if root is None:
         raise FgqError('the dataset "folder" needs root=, the folder that holds the images')
-    sequences = find_sequences(Path(root).expanduser(), rate)
+    sequences = half(find_sequences(Path(root).expanduser(), rate), split)
     how = {"size": size, "patch_size": patch_size, "mode": mode}
     if count is None:
-        chosen = {name: sources if frames is None else spread(sources, frames) for name, sources in sequences.items()}
+        clips = [s if frames is None else replace(s, sources=spread(s.sources, frames)) for s in sequences]
         rule = "all frames" if frames is None else f"{frames} frames at even steps"
-        scenes = [scene for name, sources in chosen.items() for scene in read_clips({name: sources}, how)]
+        scenes = [scene for clip in clips for scene in read_clips([clip], split, how)]
     else:
         length = DEFAULT_FRAMES if frames is None else frames
-        chosen = cut_clips(sequences, count, length, root)
+        clips = cut_clips(sequences, count, length, root)
         rule = f"clips of {length} neighbouring frames"
-        scenes = read_clips(chosen, how)
-    names = {name: tuple(shown(source.name) for source in sources) for name, sources in chosen.items()}
-    return LoadedScenes(scenes, FrameList("folder", "all", rule, 0, names))
+        scenes = read_clips(clips, split, how)
+    names = {clip.name: tuple(source.name for source in clip.sources) for clip in clips}
+    return LoadedScenes(scenes, FrameList("folder", split, rule, 0, names))
 
 
-def find_sequences(root: Path, rate: float) -> dict[str, list[Source]]:
-    """The pictures of a folder, or of each folder in it where it holds nothing else, by the folder's name."""
-    inside = sorted(path for path in root.iterdir() if not path.name.startswith(".")) if root.is_dir() else []
-    places = inside if inside and all(path.is_dir() for path in inside) else [root]
-    return {shown(place.resolve().name): find_sources([place], rate) for place in places}
+@dataclass(frozen=True)
+class Pictures:
+    """Those of a folder, image or video, of a half or of a clip of it. `sequence` is as in `Scene`."""
+
+    name: str
+    sequence: str
+    sources: list[Source]
 
 
-def cut_clips(sequences: dict[str, list[Source]], count: int, frames: int, root: str | Path) -> dict[str, list[Source]]:
-    """At most `count` clips of neighbours, by the sequence and the position of their first picture."""
-    starts = [
-        (name, start) for name, sources in sequences.items() for start in range(max(0, len(sources) - frames + 1))
-    ]
+def find_sequences(root: Path, rate: float) -> list[Pictures]:
+    """The pictures of a folder, or of each folder in it where it holds none itself."""
+    inside = [root / name for name in list_names(root)] if root.is_dir() else []
+    folders = [] if any(is_picture(path.name) for path in inside) else [path for path in inside if path.is_dir()]
+    found = []
+    for place in folders or [root]:
+        sources = find_sources([place], rate)
+        found.append(Pictures(shown(place.resolve().name), beginnings_hash(sources), sources))
+    return found
+
+
+def beginnings_hash(sources: list[Source]) -> str:
+    """Of how the files begin: what tells a folder of pictures from another one, wherever it is moved."""
+    digest = hashlib.sha256()
+    for path in dict.fromkeys(source.path for source in sources):
+        with contextlib.suppress(OSError, FgqError), existing(path).open("rb") as file:  # reading the picture tells
+            digest.update(hashlib.sha256(file.read(BEGINNING)).digest())
+    return digest.hexdigest()[:HASH_DIGITS]
+
+
+def half(sequences: list[Pictures], split: str) -> list[Pictures]:
+    """Those of a split: some of several sequences, or of the pictures of a single one. Raises FgqError for one picture.
+
+    No picture is in both halves.
+    """
+    if split not in (CALIBRATION, TEST):
+        return sequences
+    whole = sequences if len(sequences) > 1 else sequences[0].sources
+    if len(whole) < 2:
+        raise FgqError(f"{sequences[0].name}: a single picture cannot be split into calibration and test")
+    middle = len(whole) // 2
+    part = whole[:middle] if split == CALIBRATION else whole[middle:]
+    if len(sequences) > 1:
+        return part
+    (only,) = sequences
+    return [Pictures(f"{only.name}-{split}", f"{only.sequence}/{split}", part)]
+
+
+def cut_clips(sequences: list[Pictures], count: int, frames: int, root: str | Path) -> list[Pictures]:
+    """At most `count` clips of neighbours, named by the sequence and the position of their first picture."""
+    starts = [(s, start) for s in sequences for start in range(max(0, len(s.sources) - frames + 1))]
     if not starts:
-        most = max(map(len, sequences.values()))
-        raise FgqError(f"{root}: {frames} frames a clip asked for, but no folder has more than {most} pictures")
+        most = max(len(s.sources) for s in sequences)
+        raise FgqError(f"{shown(root)}: {frames} frames a clip asked for, but no folder has more than {most} pictures")
     number = min(count, len(starts))
     taken = [starts[i * len(starts) // number] for i in range(number)]
-    return {f"{name}-{start:04d}": sequences[name][start : start + frames] for name, start in taken}
+    return [Pictures(f"{s.name}-{start:04d}", s.sequence, s.sources[start : start + frames]) for s, start in taken]
 
 
-def read_clips(clips: dict[str, list[Source]], how: dict) -> list[Scene]:
+def read_clips(clips: list[Pictures], split: str, how: dict) -> list[Scene]:
     """Scenes of equal size; a picture in several clips is read once."""
-    places = {source: None for sources in clips.values() for source in sources}
+    places = {source: None for clip in clips for source in clip.sources}
     photos = read_photos(list(places), **how)
     places = {source: row for row, source in enumerate(photos.sources)}
     covered, scenes = photos.covered(), []
-    for name, sources in clips.items():
-        rows = [places[source] for source in sources]
+    for clip in clips:
+        rows = [places[source] for source in clip.sources]
         valid = None if covered[rows].all() else covered[rows]
-        scenes.append(Scene(name=name, images=photos.images[rows], valid=valid, dataset="folder"))
+        about = {"name": clip.name, "dataset": "folder", "split": split, "sequence": clip.sequence}
+        scenes.append(Scene(images=photos.images[rows], valid=valid, **about))
     return scenes
 
 
@@ -88,6 +137,6 @@ DATASET = About(
     unit="normalised",
     needs="a folder of images, or a video; there is no ground truth",
     licence="the pictures' own",
-    rules={"all": Rule("all")},
+    rules={"all": Rule("all"), CALIBRATION: Rule("all"), TEST: Rule("all")},
     published={},
 )

@@ -8,10 +8,14 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from fgq.data.reading import existing
+from fgq.data.sequence import shown
 from fgq.errors import FgqError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 HEIC_SUFFIXES = (".heic", ".heif")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jp2", ".avif")
+SUFFIXES += (".ppm", ".pgm", ".pnm", ".tga", *HEIC_SUFFIXES)
+LONGEST_SIDE = 16_384  # pixels for a model; more is a slip of the keyboard
 MODES = ("crop", "pad")
 
 
@@ -83,6 +87,16 @@ def pad_to_square(height: int, width: int, target: int, patch_size: int) -> Crop
     return Crop(resized, (target, target), (resized[0] / height, resized[1] / width))
 
 
+def check_sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width in pixels. Raises FgqError unless `size` is a side, or two, of 1 to LONGEST_SIDE pixels."""
+    sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    if len(sides) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in sides):
+        raise FgqError(f"size must be a number of pixels or (height, width), got {size!r}")
+    if max(sides) > LONGEST_SIDE:
+        raise FgqError(f"size {size} is more than {LONGEST_SIDE} pixels, the longest side: ask for less")
+    return sides
+
+
 def check_target(target: int, patch_size: int) -> None:
     if patch_size < 1 or target < 1 or target % patch_size:
         raise FgqError(f"size {target} is not a multiple of the patch size {patch_size}: change size or patch_size")
@@ -116,10 +130,9 @@ def choose_crop(height: int, width: int, size: int | tuple[int, int], patch_size
     """
     if mode not in MODES:
         raise FgqError(f"mode {mode!r} is not one of {', '.join(MODES)}")
+    check_sides(size)
     if isinstance(size, int):
         return (crop_to_width if mode == "crop" else pad_to_square)(height, width, size, patch_size)
-    if len(size) != 2:
-        raise FgqError(f"size {size} is neither one number nor (height, width)")
     for side in size:
         check_target(side, patch_size)
     return (crop_to_size if mode == "crop" else pad_to_size)(height, width, tuple(size))
@@ -128,9 +141,10 @@ def choose_crop(height: int, width: int, size: int | tuple[int, int], patch_size
 def open_image(path: Path) -> Image.Image:
     """An RGB image as a viewer shows it: turned by its EXIF tag, alpha laid over white, 16 bits brought to 8.
 
-    Raises OSError (PIL's UnidentifiedImageError among them) for a file that is no image, and FgqError for HEIC without
-    the package that reads it.
+    Raises OSError (PIL's UnidentifiedImageError among them) for a file that is no image, and FgqError for what is no
+    file, pixels without a known white, and HEIC without the package that reads it.
     """
+    existing(path)
     if path.suffix.lower() in HEIC_SUFFIXES:
         enable_heic(path)
     with Image.open(path) as file:
@@ -141,9 +155,11 @@ def open_image(path: Path) -> Image.Image:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no known white")
+        raise FgqError("floating-point pixels, of which nobody knows what is white: save it with 8 or 16 bits")
     if image.mode.startswith("I"):
-        levels = np.asarray(image).astype(np.int64).clip(0, 65535)
+        levels = np.asarray(image).astype(np.int64)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise FgqError("pixels of 32 bits, of which nobody knows what is white: save it with 8 or 16 bits")
         return Image.fromarray((levels // 257).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -156,7 +172,7 @@ def enable_heic(path: Path) -> None:
         from pillow_heif import register_heif_opener
     except ModuleNotFoundError as error:
         raise FgqError(
-            f"{path}: HEIC photos need the package pillow-heif: pip install pillow-heif, or save them as JPEG"
+            f"{shown(path)}: HEIC photos need the package pillow-heif: pip install pillow-heif, or save them as JPEG"
         ) from error
     register_heif_opener()
 

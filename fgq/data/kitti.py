@@ -7,8 +7,9 @@ Split "selection" (one image a scene): data_depth_selection.zip.
     ROOT/depth_selection/val_selection_cropped/groundtruth_depth/…_sync_groundtruth_depth_0000000005_image_02.png
     ROOT/depth_selection/val_selection_cropped/intrinsics/…_sync_image_0000000005_image_02.txt    3 × 3, pixels
 
-Split "video": data_depth_annotated.zip and, of the 13 validation drives, the raw data "synced+rectified" with their
-day's calibration.
+Split "video", also called "test": data_depth_annotated.zip and, of the 13 validation drives, the raw data
+"synced+rectified" with their day's calibration. Split "calibration": raw data of any other drives, such as those that
+data_depth_annotated.zip trains on; their depth is not read.
 
     ROOT/val/2011_09_26_drive_0002_sync/proj_depth/groundtruth/image_02/0000000005.png
     ROOT/2011_09_26/2011_09_26_drive_0002_sync/image_02/data/0000000005.png
@@ -28,10 +29,20 @@ from pathlib import Path
 
 import numpy as np
 
+from fgq.data.about import CALIBRATION
 from fgq.data.cameras import INTEGER_CENTRES, pinhole, shifted, upper_triangular
 from fgq.data.depth_files import read_png16
 from fgq.data.on_disk import DiskDataset, LoadedScenes
-from fgq.data.reading import find_copies, list_names, read_image, read_numbers, read_text, refuse_missing, to_numbers
+from fgq.data.reading import (
+    find_copies,
+    list_folders,
+    list_names,
+    read_image,
+    read_numbers,
+    read_text,
+    refuse_missing,
+    to_numbers,
+)
 from fgq.data.sampling import FrameList, Rule
 from fgq.data.sequence import DepthMap, Frame, Sequence, SequenceError, SequenceFailure, check_frame, shown
 
@@ -43,6 +54,7 @@ DRIVES = (
     "2011_10_03_drive_0047_sync",
 )
 CAMERA = "image_02"  # the left colour camera
+RAW_DAY, RAW_DRIVE = r"\d{4}_\d\d_\d\d", r"\d{4}_\d\d_\d\d_drive_\d{4}_sync"
 SELECTED = re.compile(
     r"(\d{4}_\d\d_\d\d_drive_\d{4}_sync)_(image|groundtruth_depth)_(\d{10}_image_0[23])\.png", re.ASCII
 )
@@ -58,24 +70,32 @@ def load(
     size: int | tuple[int, int] = 518,
     patch_size: int = 14,
     frame_list: str | Path | FrameList | None = None,
-    drives: tuple[str, ...] = DRIVES,
+    drives: tuple[str, ...] | None = None,
 ) -> LoadedScenes:
     """Scenes in metres with depth: the selected single images, or the first 110 frames of each drive (split "video").
 
-    `frames` is the number of first frames of a drive. Raises FgqError; what cannot be read is in `.failures`.
+    split="calibration" has the first 4 images of every other drive on disk; `drives` are some of a split's. `frames` is
+    the number of first frames of a drive. Raises FgqError; what cannot be read is in `.failures`.
     """
     rule = None if frames is None else Rule("first", frames)
     return DATASET.select(root, split, rule, count, seed, frame_list, drives=drives).read(size, patch_size)
 
 
-def find(root: Path, split: str, drives: tuple[str, ...] = DRIVES) -> list[Sequence | SequenceFailure]:
+def find(root: Path, split: str, drives: tuple[str, ...] | None = None) -> list[Sequence | SequenceFailure]:
     if split == "selection":
         return find_selected(root / "depth_selection" / "val_selection_cropped")
+    if split == CALIBRATION:
+        drives = [name for name in raw_drives(root) if name not in DRIVES and (drives is None or name in drives)]
     found = []
-    for name in drives:
-        drive = Drive(root, name)
+    for name in DRIVES if drives is None else drives:
+        drive = Drive(root, name, measured=split != CALIBRATION)
         found.append(Sequence(f"{name}/{CAMERA}", drive.frames, drive.read))
     return found
+
+
+def raw_drives(root: Path) -> list[str]:
+    days = [name for name in list_folders(root) if re.fullmatch(RAW_DAY, name, re.ASCII)]
+    return [name for day in days for name in list_folders(root / day) if re.fullmatch(RAW_DRIVE, name, re.ASCII)]
 
 
 def find_selected(folder: Path) -> list[Sequence | SequenceFailure]:
@@ -127,6 +147,7 @@ def read_depth(path: Path) -> DepthMap:
 class Drive:
     root: Path
     name: str
+    measured: bool = True  # whether depth is read
 
     @property
     def truth(self) -> Path:
@@ -140,16 +161,18 @@ class Drive:
         return self.day / self.name / CAMERA / "data" / f"{frame}.png"
 
     def frames(self) -> list[str]:
-        """Frames with depth, such as 0000000005. Raises SequenceError when one of them in between is missing."""
-        files = list_names(self.truth)
+        """Frames (with depth), such as 0000000005. Raises SequenceError when one of them in between is missing."""
+        images = self.image_path("").parent
+        folders = (self.truth, images) if self.measured else (images,)
+        files = list_names(folders[0])
         numbers = sorted(int(name[:10]) for name in files if re.fullmatch(r"\d{10}\.png", name, re.ASCII))
         if not numbers or len(numbers) != len(files):
-            raise SequenceError(f"{shown(self.truth)}: holds no depth maps such as 0000000005.png, or other files too")
-        images = self.image_path("").parent
-        for folder in (self.truth, images):
+            what = "depth maps" if self.measured else "images"
+            raise SequenceError(f"{shown(folders[0])}: holds no {what} such as 0000000005.png, or other files too")
+        for folder in folders:
             wanted = (f"{number:010d}.png" for number in range(numbers[0], numbers[-1] + 1))
             refuse_missing(folder, wanted, list_names(folder))
-        for folder in (self.truth, images):
+        for folder in folders:
             copies = find_copies(folder, [name for name in list_names(folder) if name.endswith(".png")])
             if copies:
                 raise SequenceError(f"{shown(folder / copies[0])}: is a copy of {shown(copies[1])}")
@@ -165,7 +188,8 @@ class Drive:
                 f"{shown(path)}: has {image.width} × {image.height} pixels, "
                 f"its calibration is for {size[0]} × {size[1]}"
             )
-        return check_frame(Frame(image, None, intrinsics, read_depth(self.truth / f"{frame}.png")), path)
+        depth = read_depth(self.truth / f"{frame}.png") if self.measured else None
+        return check_frame(Frame(image, None, intrinsics, depth), path)
 
 
 def read_rectified(path: Path) -> tuple[tuple[int, int], np.ndarray]:
@@ -187,7 +211,13 @@ DATASET = DiskDataset(
     unit="metre",
     needs="depth_selection (data_depth_selection.zip), or for videos val (data_depth_annotated.zip) and the raw drives",
     licence="CC BY-NC-SA 3.0",
-    rules={"selection": Rule("all"), "video": Rule("first", 110)},
-    published={"video": len(DRIVES)},
+    rules={
+        "selection": Rule("all"),
+        "video": Rule("first", 110),
+        "test": Rule("first", 110),
+        CALIBRATION: Rule("first", 4),
+    },
+    published={"video": len(DRIVES), "test": len(DRIVES)},
     find=find,
+    recording=lambda name: name.split("/")[0],  # the drive, of which a selected image is a part
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fgq.data.about import About
+from fgq.data.about import CALIBRATION, About
 from fgq.data.loaded import LoadedScenes, UnreadableSequences
 from fgq.data.resize import Label, check_size, to_scene
 from fgq.data.sampling import FrameList, FrameListError, Rule, choose_sequences
@@ -34,7 +34,7 @@ class Selection:
         for sequence, frames in self.chosen:
             try:
                 stored = [sequence.read(frame) for frame in frames]
-                label = Label(sequence.name, self.dataset.name, self.dataset.unit, frames)
+                label = self.dataset.label(sequence.name, frames, self.frame_list.split)
                 scenes.append(to_scene(stored, label, size, patch_size))
             except (SequenceError, SceneError) as error:
                 failures.append(SequenceFailure(sequence.name, str(error)))
@@ -68,10 +68,14 @@ def tell(dataset: str, failures: list[SequenceFailure], read: int) -> None:
 class DiskDataset(About):
     """A dataset as people download it.
 
-    `find(root, split, **options)` gives the sequences, or failures where not even their names can be told.
+    `find(root, split, **options)` gives the sequences, or failures where not even their names can be told. Those of
+    the split "calibration" are never those of the split "test": where a download's lists name one in both, it is left
+    out of the calibration, so that the test stays the published one. `recording` tells of which recording a named
+    sequence is, where there are several of one.
     """
 
     find: Callable[..., list[Sequence | SequenceFailure]]
+    recording: Callable[[str], str] = str
 
     def select(
         self,
@@ -108,7 +112,10 @@ class DiskDataset(About):
             if isinstance(item, Sequence) and not is_text(item.name)
         ]
         if not sequences and not failures:
-            raise FgqError(f"{shown(root)}: holds no sequence of {self.name}, split {split}; it needs {self.needs}")
+            outside = " that is not of the test" if split == CALIBRATION else ""
+            raise FgqError(
+                f"{shown(root)}: holds no sequence of {self.name}, split {split}{outside}; it needs {self.needs}"
+            )
         if wanted is not None:
             return self.listed(sequences, failures, wanted, named_list(frame_list))
         rule, seed = rule or self.rules[split], SEED if seed is None else seed
@@ -135,7 +142,8 @@ class DiskDataset(About):
             try:
                 if name not in sequences:
                     why = known.get(name) or known.get(name.split("/")[0])  # the whole group may have failed
-                    raise SequenceError(why.reason if why else f"{source}: {name} is not on disk")
+                    outside = ", or is of the test" if wanted.split == CALIBRATION else ""
+                    raise SequenceError(why.reason if why else f"{source}: {name} is not on disk{outside}")
                 there = set(sequences[name].frames())
                 missing = [frame for frame in ids if frame not in there]
                 if missing:
@@ -144,6 +152,9 @@ class DiskDataset(About):
             except FgqError as error:
                 failed.append(SequenceFailure(name, str(error)))
         return Selection(self, chosen, failed, wanted)
+
+    def label(self, name: str, frames: tuple[str, ...], split: str) -> Label:
+        return Label(name, self.name, self.unit, frames, split, self.recording(name))
 
     def checked_root(self, root: str | Path | None) -> Path:
         if root is None:

@@ -1,5 +1,6 @@
 """Picture files of any sizes, and frames of videos, as one clip that a model can take."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -10,10 +11,17 @@ from torch import Tensor, stack
 from torch.nn import functional
 
 from fgq.data import video
-from fgq.data.images import Crop, choose_crop, open_image, to_tensor
+from fgq.data.images import SUFFIXES, Crop, choose_crop, open_image, to_tensor
+from fgq.data.reading import list_names, state_of
+from fgq.data.sequence import shown
 from fgq.errors import FgqError
 
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what PIL raises for a file that is none
+NAMED = 3  # strays that a message names
+
+
+class StrayFiles(UserWarning):
+    """Files of a folder that are no pictures or videos by their names were left out."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,8 @@ class Source:
 
     @property
     def name(self) -> str:
-        return self.path.name if self.time is None else f"{self.path.stem}_{self.number:04d}.png"
+        """That can be printed and stored, whatever bytes the file's own name has."""
+        return shown(self.path.name) if self.time is None else f"{shown(self.path.stem)}_{self.number:04d}.png"
 
 
 @dataclass(frozen=True)
@@ -55,20 +64,20 @@ class Photos:
 def find_sources(places: list[str | Path], rate: float = video.RATE) -> list[Source]:
     """The pictures of folders (in the order of their file names), image files and videos (`rate` frames a second).
 
-    Hidden files are passed over. Raises FgqError for a place that does not exist or holds nothing, and videos that
-    cannot be read.
+    Hidden files are passed over; what is no picture or video by its name is left out of a folder, and StrayFiles
+    warns of it. Raises FgqError for a place that does not exist or holds nothing else, and videos that cannot be read.
     """
     sources = []
     for place in places:
         place = Path(place).expanduser()
         if place.is_dir():
-            files = sorted(path for path in place.iterdir() if path.is_file() and not path.name.startswith("."))
-            if not files:
-                raise FgqError(f"{place}: holds no images")
+            files = list_pictures(place)
         elif place.is_file():
             files = [place]
         else:
-            raise FgqError(f"{place}: no such folder of images, image or video")
+            state = state_of(place)
+            told = "no such folder of images, image or video" if state == "no such file" else state
+            raise FgqError(f"{shown(place)}: {told}")
         for path in files:
             if path.suffix.lower() in video.SUFFIXES:
                 times = video.frame_times(path, rate)
@@ -78,11 +87,40 @@ def find_sources(places: list[str | Path], rate: float = video.RATE) -> list[Sou
     return sources
 
 
+def list_pictures(folder: Path) -> list[Path]:
+    """Pictures and videos by their names, in that order. Warns of strays; raises FgqError where there is nothing else.
+
+    What has such a name and is a pipe or a link to nowhere is kept, so that reading tells of it.
+    """
+    names = list_names(folder)
+    pictures = [name for name in names if is_picture(name)]
+    strays = [name for name in names if not is_picture(name)]
+    some = ", ".join(map(shown, strays[:NAMED])) + (", …" if len(strays) > NAMED else "")
+    if not pictures:
+        found = f": {some}: {count(strays)} no picture or video by name" if strays else ""
+        raise FgqError(f"{shown(folder)}: holds no images{found}")
+    if strays:
+        warnings.warn(
+            f"{shown(folder)}: {count(strays)} no picture or video by name and left out: {some}",
+            StrayFiles,
+            stacklevel=4,
+        )
+    return [folder / name for name in pictures]
+
+
+def is_picture(name: str) -> bool:
+    return Path(name).suffix.lower() in (*SUFFIXES, *video.SUFFIXES)
+
+
+def count(files: list[str]) -> str:
+    return "1 entry is" if len(files) == 1 else f"{len(files)} entries are"
+
+
 def spread(sources: list[Source], frames: int) -> list[Source]:
     """`frames` of the pictures at even steps, the first included."""
     if not 1 <= frames <= len(sources):
         place = sources[0].path.parent
-        raise FgqError(f"{place}: {frames} frames asked for, but there are {len(sources)} pictures")
+        raise FgqError(f"{shown(place)}: {frames} frames asked for, but there are {len(sources)} pictures")
     return [sources[i * len(sources) // frames] for i in range(frames)]
 
 
@@ -136,24 +174,30 @@ def widen(image: Tensor, crop: Crop, wide: Crop) -> Tensor:
 def reason(path: Path, error: Exception) -> str:
     """In a few words, why a file cannot be read."""
     if isinstance(error, FgqError):
-        return str(error).removeprefix(f"{path}: ")
+        return str(error).removeprefix(f"{shown(path)}: ")
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if path.stat().st_size == 0:
         return "empty"
     if isinstance(error, UnidentifiedImageError):
-        return "no image"
+        unread = "a damaged TIFF, or one of a kind that is not read: save it with 8 or 16 bits"
+        return unread if is_tiff(path) else "no image"
     if isinstance(error, Image.DecompressionBombError):
         return "too many pixels"
     return "truncated or damaged"
 
 
+def is_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
 def describe_bad(bad: dict[Path, str], all_paths: set[Path]) -> str:
     """One line that names every bad file under its reason."""
     folders = {path.parent for path in all_paths}
-    place = f"{next(iter(folders))}: " if len(folders) == 1 else ""
+    place = f"{shown(next(iter(folders)))}: " if len(folders) == 1 else ""
     groups = {}
     for path, why in bad.items():
-        groups.setdefault(why, []).append(path.name if place else str(path))
+        groups.setdefault(why, []).append(shown(path.name if place else path))
     named = "; ".join(f"{', '.join(names)} ({why})" for why, names in groups.items())
     return f"{place}{len(bad)} of {len(all_paths)} files cannot be read as images: {named}: take them out or mend them"

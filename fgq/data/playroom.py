@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fgq.data.about import About
+from fgq.data.images import check_sides
 from fgq.data.loaded import LoadedScenes
 from fgq.data.playroom_world import NUM_BOXES, NUM_OBJECTS, SPLITS, World, build_world, turned, uniform_rows
 from fgq.data.sampling import FrameList, Rule
@@ -26,30 +27,36 @@ FACE_TONES = (
     ((0.20, 0.35, 0.85), (0.10, 0.20, 0.58)),
     ((0.90, 0.80, 0.25), (0.68, 0.58, 0.12)),
 )
+MOST_PIXELS = 10**9  # some 36 GB of pictures, depth and points, and hours
 FACE_TINT = 0.12  # how much the colour drifts from one edge of a face to the other
 
 
 def load(
     split: str = "test", count: int = 1, frames: int = 4, seed: int = 0, size=64, motion: float = 1.0
 ) -> LoadedScenes:
-    """`count` scenes of `frames` frames; `size` is a side in pixels or (height, width). Raises FgqError."""
+    """`count` scenes of `frames` frames; `size` is a side in pixels or (height, width).
+
+    Raises FgqError for what cannot be, and for more than MOST_PIXELS of all pictures together.
+    """
     if split not in SPLITS:
         raise FgqError(f"playroom has no split {split!r}; choose one of {', '.join(SPLITS)}")
     for name, value in (("count", count), ("frames", frames)):
         if not isinstance(value, int) or value < 1:
             raise FgqError(f"playroom needs {name} to be a whole number of at least 1, got {value!r}")
-    height, width = (size, size) if isinstance(size, int) else size
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise FgqError(f"playroom: seed must be a whole number of at least 0, got {seed!r}")
+    height, width = check_sides(size)
+    if count * frames * height * width > MOST_PIXELS:
+        raise FgqError(
+            f"playroom: {count} scenes of {frames} frames of {width} × {height} are more than {MOST_PIXELS} pixels: "
+            "ask for fewer scenes or frames, or a smaller size"
+        )
     scenes = []
     for index in range(count):
         batch = render_scenes(split, [index], frames, (height, width), seed, motion)
-        scenes.append(
-            Scene(
-                name=f"playroom-{split}-{seed}-{index:05d}",
-                unit="metre",
-                dataset="playroom",
-                **{field: value[0] for field, value in batch.items()},
-            )
-        )
+        name = f"playroom-{split}-{seed}-{index:05d}"
+        about = {"name": name, "unit": "metre", "dataset": "playroom", "split": split, "sequence": name}
+        scenes.append(Scene(**about, **{field: value[0] for field, value in batch.items()}))
     ids = tuple(f"{frame}" if motion == 1 else f"{frame} at motion {motion:g}" for frame in range(frames))
     listed = {scene.name: ids for scene in scenes}
     return LoadedScenes(scenes, FrameList("playroom", split, str(DATASET.rules[split]), seed, listed))

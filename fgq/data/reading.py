@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import islice
@@ -14,6 +15,13 @@ from fgq.data.sequence import SequenceError, shown
 
 IMAGE_MODES = ("RGB", "RGBA")  # a grey image in the place of a photograph is a mask or a depth map
 
+KINDS = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
 NAMED = 3  # missing files that a message names
 
 
@@ -33,9 +41,19 @@ def list_folders(folder: Path) -> list[str]:
 def existing(path: Path) -> Path:
     """The path of a regular file: a pipe would be waited for forever, a loop of links has no content."""
     if not os.path.isfile(path):
-        state = "is no file" if os.path.lexists(path) else "no such file"
-        raise SequenceError(f"{shown(path)}: {state}")
+        raise SequenceError(f"{shown(path)}: {state_of(path)}")
     return path
+
+
+def state_of(path: Path) -> str:
+    """What stands where a file should be."""
+    if not os.path.lexists(path):
+        return "no such file"
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return "is a link that leads nowhere"
+    return f"is {next((what for test, what in KINDS.items() if test(mode)), 'something else')}, not a file"
 
 
 def refuse_missing(folder: Path, wanted: Iterable[str], there: Iterable[str]) -> None:

@@ -12,11 +12,13 @@ comparable only on the same frame list.
 Lengths have no unit. Zhou et al., "Stereo Magnification", SIGGRAPH 2018.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fgq.data.about import CALIBRATION, CALIBRATION_RULE
 from fgq.data.cameras import pinhole, rigid
 from fgq.data.on_disk import DiskDataset, LoadedScenes
 from fgq.data.reading import list_names, read_image, read_text, to_numbers
@@ -40,7 +42,8 @@ def load(
 ) -> LoadedScenes:
     """Scenes of normalised unit with cameras alone: 10 random frames of every clip in order of time, unless told.
 
-    Raises FgqError; clips that cannot be read are in `.failures`.
+    split="calibration" has 4 frames of the clips of train/ that are not in test/ too. Raises FgqError; clips that
+    cannot be read are in `.failures`.
     """
     rule = None if frames is None else Rule("random", frames)
     return DATASET.select(root, split, rule, count, seed, frame_list).read(size, patch_size)
@@ -48,9 +51,11 @@ def load(
 
 def find(root: Path, split: str) -> list[Sequence | SequenceFailure]:
     found = []
-    for name in list_names(root / split):
-        if name.endswith(".txt"):
-            clip = Clip(root / split / name, root / "frames" / split / name.removesuffix(".txt"))
+    folder = "train" if split == CALIBRATION else split
+    tested = set(list_names(root / "test")) if split == CALIBRATION and os.path.lexists(root / "test") else ()
+    for name in list_names(root / folder):
+        if name.endswith(".txt") and name not in tested:
+            clip = Clip(root / folder / name, root / "frames" / folder / name.removesuffix(".txt"))
             found.append(Sequence(name.removesuffix(".txt"), clip.frames, clip.read))
     return found
 
@@ -117,9 +122,9 @@ class Clip:
 DATASET = DiskDataset(
     name="realestate10k",
     unit="normalised",
-    needs="the camera files as test/*.txt and the videos' frames as frames/test/CLIP/TIME.png or .jpg",
+    needs="the camera files as test/*.txt, train/*.txt and the videos' frames as frames/test/CLIP/TIME.png or .jpg",
     licence="cameras CC BY 4.0; the videos are their owners'",
-    rules={"test": Rule("random", 10), "train": Rule("random", 10)},
+    rules={"test": Rule("random", 10), "train": Rule("random", 10), CALIBRATION: CALIBRATION_RULE},
     published={"test": 1719},
     find=find,
 )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fgq.data.cameras import relative
 from fgq.data.consistency import inconsistencies, mark
-from fgq.data.images import Crop, check_target, crop_to_size, crop_to_width, to_tensor
+from fgq.data.images import Crop, check_sides, check_target, crop_to_size, crop_to_width, to_tensor
 from fgq.data.scene import Scene
 from fgq.data.sequence import DepthMap, Frame, SequenceError
 from fgq.errors import FgqError
@@ -17,12 +17,9 @@ from fgq.geometry import unproject
 
 def check_size(size: int | tuple[int, int], patch_size: int) -> None:
     """Raises FgqError unless `size` is a width that the patches tile, or (height, width) in pixels."""
-    sides = size if isinstance(size, tuple | list) else (size, patch_size)
-    whole = all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in sides)
-    if not whole or len(sides) != 2:
-        raise FgqError(
-            f"size must be a number of pixels or (height, width), got {size!r} with patch_size {patch_size!r}"
-        )
+    check_sides(size)
+    if isinstance(patch_size, bool) or not isinstance(patch_size, int):
+        raise FgqError(f"patch_size must be a whole number of pixels, got {patch_size!r}")
     if isinstance(size, int):
         check_target(size, patch_size)
 
@@ -55,12 +52,14 @@ def crop_depth(depth: DepthMap, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Label:
-    """What a scene and its frames are called, and what it is measured in."""
+    """What a scene and its frames are called, what it is measured in and where it belongs; see `Scene`."""
 
     name: str
     dataset: str
     unit: str
     frames: tuple[str, ...]
+    split: str = ""
+    sequence: str = ""
 
 
 def to_scene(frames: list[Frame], label: Label, size: int | tuple[int, int], patch_size: int) -> Scene:
@@ -87,4 +86,5 @@ def to_scene(frames: list[Frame], label: Label, size: int | tuple[int, int], pat
     if len(truth) == 4:
         truth["points"] = unproject(truth["depth"], truth["extrinsics"], truth["intrinsics"])
     images = torch.stack([to_tensor(frame.image, crop) for frame, crop in zip(frames, crops, strict=True)])
-    return Scene(name=label.name, images=images, unit=label.unit, dataset=label.dataset, **truth)
+    told = {field: getattr(label, field) for field in ("name", "dataset", "unit", "split", "sequence")}
+    return Scene(images=images, **told, **truth)

@@ -7,13 +7,13 @@ the smaller one.
 
 import hashlib
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fgq.errors import FgqError
+from fgq.writing import write_text
 
 FORMAT = "fgq frame list 1"
 RULES = {
@@ -59,6 +59,13 @@ class Rule:
         if self.kind == "every":
             return tuple(frames[:: self.amount])
         return tuple(frames[: self.amount]) if self.kind == "first" else tuple(frames)
+
+
+def frames_or_step(frames: int | None, every: int | None) -> Rule | None:
+    """So many random frames, or every so many-th; None for the dataset's own rule. Raises FgqError for both."""
+    if frames is not None and every is not None:
+        raise FgqError("frames and every both say which frames: leave one of them away")
+    return Rule("random", frames) if frames is not None else None if every is None else Rule("every", every)
 
 
 def rank(seed: int, *names: str) -> str:
@@ -128,11 +135,8 @@ class FrameList:
         rows = ",\n".join(
             f"    {json.dumps(name)}: {json.dumps(list(frames))}" for name, frames in self.sequences.items()
         )
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f"{path.name}.{os.getpid()}.new")  # a kill, or another worker, leaves a whole file
-        fresh.write_text("{\n" + "".join(lines) + '  "sequences": {\n' + rows + "\n  }\n}\n", encoding="utf-8")
-        os.replace(fresh, path)
+        text = "{\n" + "".join(lines) + '  "sequences": {\n' + rows + "\n  }\n}\n"
+        write_text(path, text, "the frame list")
 
     @classmethod
     def load(cls, path: str | Path) -> "FrameList":

@@ -1,6 +1,8 @@
 """One scene: the images of a clip and whatever is known about them."""
 
+import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from torch import Tensor
 from fgq.errors import FgqError
 
 UNITS = ("metre", "millimetre", "normalised")
+HASH_DIGITS = 16
 
 
 class SceneError(FgqError):
@@ -30,6 +33,8 @@ class Scene:
     valid: Tensor | None = None  # [S, H, W] bool: where depth and points can be trusted
     unit: str = "normalised"
     dataset: str = "unnamed"
+    split: str = ""  # of the dataset
+    sequence: str = ""  # what no calibration and test may share, "a/b" being part of "a"; empty where it is not known
 
     def __post_init__(self):
         if self.unit not in UNITS:
@@ -63,11 +68,25 @@ class Scene:
     def num_frames(self) -> int:
         return len(self.images)
 
+    @cached_property
+    def images_hash(self) -> str:
+        """Of the SHA-256 of the images the beginning: equal in two scenes of the same pictures, however named."""
+        digest = hashlib.sha256(f"{self.images.dtype} {list(self.images.shape)}".encode())
+        digest.update(self.images.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()[:HASH_DIGITS]
+
     def frames(self, index: list[int]) -> "Scene":
         """The scene with only these frames; the first of them becomes the world only if it was before."""
         fields = ("images", "extrinsics", "intrinsics", "depth", "points", "valid")
         kept = {f: getattr(self, f)[index] for f in fields if getattr(self, f) is not None}
         return replace(self, **kept)
+
+    @property
+    def valid_mask(self) -> Tensor:
+        """Where depth and points can be trusted: [S, H, W] bool; everywhere when the scene does not say."""
+        if self.valid is not None:
+            return self.valid
+        return torch.ones_like(self.images[:, 0], dtype=torch.bool)
 
 
 def first_bad_frame(value: Tensor) -> int:

@@ -22,11 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fgq.data.about import CALIBRATION, CALIBRATION_RULE
 from fgq.data.cameras import homogeneous, inverse, pinhole
 from fgq.data.depth_files import read_png16
 from fgq.data.on_disk import DiskDataset, LoadedScenes
 from fgq.data.reading import list_folders, list_names, read_image, read_numbers, read_text, refuse_missing
-from fgq.data.sampling import FrameList, Rule
+from fgq.data.sampling import FrameList, Rule, frames_or_step
 from fgq.data.sequence import DepthMap, Frame, Sequence, SequenceError, SequenceFailure, check_frame, shown
 from fgq.errors import FgqError
 
@@ -48,12 +49,14 @@ def load(
     frame_list: str | Path | FrameList | None = None,
     scenes: tuple[str, ...] = SCENES,
     depth: str = "sensor",
+    frames: int | None = None,
 ) -> LoadedScenes:
     """Scenes in metres with cameras, depth and points: every 200th frame of each sequence, unless told.
 
+    `every` is that step, `frames` a number of random ones instead; split="calibration" has 4 of each train sequence.
     `depth` is "sensor" or "projected" (see above). Raises FgqError; sequences that cannot be read are in `.failures`.
     """
-    rule = None if every is None else Rule("every", every)
+    rule = frames_or_step(frames, every)
     return DATASET.select(root, split, rule, count, seed, frame_list, scenes=scenes, depth=depth).read(size, patch_size)
 
 
@@ -65,7 +68,7 @@ def find(
     found = []
     for scene in scenes:
         try:
-            names = split_sequences(root / scene)[split]
+            names = split_sequences(root / scene)["train" if split == CALIBRATION else split]
         except SequenceError as error:
             found.append(SequenceFailure(scene, str(error)))
             continue
@@ -140,7 +143,7 @@ DATASET = DiskDataset(
     unit="metre",
     needs="the unpacked scenes chess, fire, heads, office, pumpkin, redkitchen, stairs with their seq-NN folders",
     licence="Microsoft Research Data License, non-commercial",
-    rules={"test": Rule("every", 200), "train": Rule("every", 200)},
+    rules={"test": Rule("every", 200), "train": Rule("every", 200), CALIBRATION: CALIBRATION_RULE},
     published={"test": 18},
     find=find,
 )

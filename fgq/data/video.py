@@ -1,10 +1,13 @@
 """Still frames of a video file at a chosen rate, through PyAV where it is installed."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
 
+from fgq.data.reading import existing
+from fgq.data.sequence import shown
 from fgq.errors import FgqError
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
@@ -16,13 +19,13 @@ def frame_times(path: Path, rate: float = RATE) -> list[int]:
 
     Only the packets' headers are read. Raises FgqError for a missing package, a file without video and a bad rate.
     """
-    if not rate > 0:
-        raise FgqError(f"rate {rate} frames a second is not above 0")
+    if not 0 < rate < math.inf:
+        raise FgqError(f"rate {rate} frames a second is not above 0, or endless")
     with opened(path) as video:
         stream = video.streams.video[0]
         ticks = sorted({packet.pts for packet in video.demux(stream) if packet.pts is not None})
         if not ticks:
-            raise FgqError(f"{path}: the video holds no frames")
+            raise FgqError(f"{shown(path)}: the video holds no frames")
         step = 1 / (rate * float(stream.time_base))  # ticks from one wanted time to the next
     chosen, due = [], 0.0
     for tick in ticks:
@@ -48,9 +51,9 @@ def read_frames(path: Path, times: list[int]) -> Iterator[Image.Image]:
                     yield frame.to_image().rotate(frame.rotation, expand=True)
                     due = next(wanted, None)
         except FFmpegError as error:
-            raise FgqError(f"{path}: the video cannot be decoded: {error}") from error
+            raise FgqError(f"{shown(path)}: the video cannot be decoded: {error}") from error
     if due is not None:
-        raise FgqError(f"{path}: the video ends before its frame at tick {due}: it is truncated or damaged")
+        raise FgqError(f"{shown(path)}: the video ends before its frame at tick {due}: it is truncated or damaged")
 
 
 def opened(path: Path):
@@ -58,12 +61,14 @@ def opened(path: Path):
     try:
         import av
     except ModuleNotFoundError as error:
-        raise FgqError(f"{path}: videos need the package av: pip install av, or a folder of frames instead") from error
+        raise FgqError(
+            f"{shown(path)}: videos need the package av: pip install av, or a folder of frames instead"
+        ) from error
     try:
-        video = av.open(str(path))
-    except (av.error.FFmpegError, OSError) as error:
-        raise FgqError(f"{path}: not a readable video: {error}") from error
+        video = av.open(str(existing(path)))
+    except (av.error.FFmpegError, OSError, UnicodeError) as error:
+        raise FgqError(f"{shown(path)}: not a readable video: {error}") from error
     if not video.streams.video:
         video.close()
-        raise FgqError(f"{path}: holds no video stream")
+        raise FgqError(f"{shown(path)}: holds no video stream")
     return video

@@ -7,8 +7,8 @@ import pandas as pd
 from fgq.errors import FgqError
 
 SEPARATOR = "/"
-AVERAGED = ["run", "model", "recipe", "weight_bits", "activation_bits", "seed", "dataset", "task", "metric", "unit"]
-AVERAGED += ["higher_is_better"]
+AVERAGED = "run model recipe weight_bits activation_bits seed dataset split task metric unit".split()
+AVERAGED += ["higher_is_better", "device", "clouds", "calibration", "calibration_list"]
 
 
 def by_category(frame: pd.DataFrame) -> pd.DataFrame:

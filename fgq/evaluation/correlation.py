@@ -22,7 +22,6 @@ def spearman(x: Values, y: Values, axis: int = -1) -> np.ndarray:
     return pearson(stats.rankdata(x, axis=axis), stats.rankdata(y, axis=axis), axis)
 
 
-COLUMNS = ["coefficient", "value", "low", "high"]
 COEFFICIENTS = {"pearson": pearson, "spearman": spearman}
 
 
@@ -40,20 +39,19 @@ def correlate(predicted: np.ndarray, measured: np.ndarray, seed: int = 0) -> pd.
         )
     if not (np.isfinite(predicted).all() and np.isfinite(measured).all()):
         raise FgqError("predicted and measured damage must be finite")
-    if not (np.ptp(predicted) and np.ptp(measured)):
-        rows = [(name, 0.0, np.nan, np.nan) for name in COEFFICIENTS]
-        return pd.DataFrame(rows, columns=COLUMNS)
     rows = []
     for name, coefficient in COEFFICIENTS.items():
-        found = stats.bootstrap(
-            (predicted, measured),
-            coefficient,
-            paired=True,
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            confidence_level=LEVEL,
-            method="BCa",
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-        rows.append((name, float(coefficient(predicted, measured)), float(found.low), float(found.high)))
-    return pd.DataFrame(rows, columns=COLUMNS)
+        low = high = np.nan
+        if np.ptp(predicted) and np.ptp(measured):
+            low, high = stats.bootstrap(
+                (predicted, measured),
+                coefficient,
+                paired=True,
+                vectorized=True,
+                n_resamples=RESAMPLES,
+                confidence_level=LEVEL,
+                method="BCa",
+                rng=np.random.default_rng(seed),
+            ).confidence_interval
+        rows.append((name, float(coefficient(predicted, measured)), float(low), float(high)))
+    return pd.DataFrame(rows, columns=["coefficient", "value", "low", "high"])

@@ -7,14 +7,15 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from fgq.data.disjoint import Seen, check_disjoint
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
-from fgq.evaluation.deviation import deviations
-from fgq.evaluation.measure import Values, count_valid_pixels, measure
-from fgq.evaluation.metrics import METRICS
-from fgq.evaluation.points import FAST_CLOUDS, CloudProtocol
 from fgq.evaluation.report import Report
-from fgq.evaluation.unread import frames_hash, scene_frames_hash, unread_rows
+from fgq.evaluation.unread import HASH_DIGITS, frames_hash, scene_frames_hash, unread_rows
+from fgq.metrics.deviation import deviations
+from fgq.metrics.measure import Missing, Values, count_valid_pixels, measure
+from fgq.metrics.points import FAST_CLOUDS, CloudProtocol
+from fgq.metrics.table import METRICS
 from fgq.vggt import TASK_OUTPUT, VGGT, Predictions
 
 
@@ -63,15 +64,17 @@ def evaluate(
     clouds: CloudProtocol = FAST_CLOUDS,
     run: str = "",
 ) -> Report:
-    """Every metric of every scene, as a tidy `Report`; see `fgq.evaluation.metrics` for names and units.
+    """Every metric of every scene, as a tidy `Report`; see `fgq.metrics.table` for names and units.
 
     Accuracy is measured where a scene has the truth for it; a scene without gets a row with an empty value and a note,
     and so does a sequence that `fgq.load_scenes` could not read: never a smaller denominator. With a `reference` (the
     full-precision model, or its `predict`ions of these scenes) the deviations from it are measured too. `clouds` says
     how many points the nearest-neighbour measures look up (FULL_CLOUDS is the published protocol, normals included),
     `run` is a free label for the rows.
-    Raises FgqError for no scenes, NaN predictions, references of other scenes.
+    Raises FgqError for no scenes, NaN predictions, references of other scenes, and a scene that the model was
+    calibrated on.
     """
+    check_disjoint(seen_by(model), scenes)
     started = time.perf_counter()
     predictions = predict(model, scenes, batch_size, progress)
     seconds = (time.perf_counter() - started) / len(scenes)
@@ -101,19 +104,20 @@ def as_rows(values: Values, scene: Scene, about: dict) -> list[dict]:
     rows = []
     for name, value in values.items():
         metric = METRICS[name]
-        note = value if isinstance(value, str) else ""
+        missing = isinstance(value, Missing)
         rows.append(
             {
                 **about,
                 "dataset": scene.dataset,
+                "split": scene.split,
                 "scene": scene.name,
                 "task": metric.task,
                 "metric": name,
-                "value": float("nan") if note else value,
+                "value": float("nan") if missing else value,
                 "unit": scene.unit if metric.unit == "scene unit" else metric.unit,
                 "higher_is_better": metric.higher_is_better,
                 "valid_pixels": valid_pixels,
-                "note": note,
+                "note": value.reason if missing else "",
             }
         )
     return rows
@@ -135,10 +139,17 @@ def device_name(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
+def seen_by(model: VGGT) -> Seen:
+    quantization = getattr(model, "quantization", None)
+    return Seen() if quantization is None else quantization.seen
+
+
 def describe(model: VGGT) -> dict:
     """The columns that say which model this is; full precision has 16 bits and no seed."""
     quantization = getattr(model, "quantization", None)
-    about = {"model": model.name_or_path, "device": device_name(model.device)}
+    seen = seen_by(model)
+    about = {"model": model.name_or_path, "device": device_name(model.device), "calibration": seen.splits}
+    about["calibration_list"] = seen.frame_list[:HASH_DIGITS]
     if quantization is None:
         return about | {"recipe": "full precision", "weight_bits": 16, "activation_bits": 16, "seed": -1}
     recipe = quantization.recipe

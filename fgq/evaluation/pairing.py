@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fgq.errors import FgqError
+from fgq.metrics.table import CLOUDS, METRICS
 
 
 def by_seed_and_scene(part: pd.DataFrame, scenes: Iterable[str] | None = None) -> np.ndarray:
@@ -54,7 +55,7 @@ def check_same_scenes(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:
             raise FgqError(
                 f"the reports are of different frames of {known.idxmax()}: evaluate both with one frame_list="
             )
-    if "clouds" in both and mine.metric.iloc[0].startswith(("points_", "unprojected_")):
+    if "clouds" in both and METRICS[mine.metric.iloc[0]].group in CLOUDS:
         counts = sorted(set(both.clouds.fillna("")) - {""})
         if len(counts) > 1:
             raise FgqError(

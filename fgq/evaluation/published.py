@@ -9,8 +9,8 @@ import importlib.resources
 import pandas as pd
 
 from fgq.errors import FgqError
-from fgq.evaluation.metrics import METRICS
 from fgq.evaluation.report import MODEL, Report
+from fgq.metrics.table import METRICS
 
 SOURCE = "arXiv:2605.15828v2"
 TABLE = importlib.resources.files("fgq.evaluation") / "published.csv"

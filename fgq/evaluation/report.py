@@ -18,7 +18,8 @@ from fgq.writing import write_text
 MODEL = ["recipe", "weight_bits", "activation_bits"]  # what one row of a summary is about
 COLUMNS = ["run", *MODEL, "seed", "dataset", "scene", "task", "metric", "value", "unit", "higher_is_better"]
 COLUMNS += ["valid_pixels", "seconds", "note"]
-FURTHER = ["model", "frame_list", "frames", "device", "clouds"]  # reports of earlier versions lack them
+# Reports of earlier versions lack them.
+FURTHER = ["model", "split", "frame_list", "frames", "device", "clouds", "calibration", "calibration_list"]
 TYPES = {"value": float, "seconds": float, "higher_is_better": bool, "run": str, "unit": str, "scene": str, "note": str}
 TYPES |= dict.fromkeys(FURTHER, str)
 
@@ -27,9 +28,10 @@ TYPES |= dict.fromkeys(FURTHER, str)
 class Report:
     """Results of one or several models; `frame` has the columns of `COLUMNS`. Raises FgqError when one is missing.
 
-    Where there are further columns, model names the full-precision weights, frame_list is the hash of all frames of an
-    evaluation, frames that of the scene's, device where the model ran, clouds how many points of a cloud were looked
-    up.
+    Where there are further columns, model names the full-precision weights, split is the scene's, frame_list the hash
+    of all frames of an evaluation, frames that of the scene's, device where the model ran, clouds how many points of a
+    cloud were looked up; calibration is the dataset and split that a quantized model was calibrated on,
+    calibration_list the hash of those frames.
 
     A number of a set is the mean of its scenes' numbers, AUC included (each scene's own pairs first, then scenes).
     """

@@ -2,9 +2,11 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from scipy import stats
 
@@ -52,6 +54,20 @@ def gain_test(gains: Float[np.ndarray, "seeds scenes"]) -> GainTest:
     p_value = max(t_p_value(mean, error, freedom), t_p_value(mean, spread / math.sqrt(seeds), seeds - 1))
     found = mean > 0 and p_value < SIGNIFICANCE
     return GainTest(mean, spread, p_value, flip_p_value(of_seeds), found, seeds, scenes)
+
+
+def smallest_visible(values: np.ndarray, base: np.ndarray, seeds: Sequence[int]) -> pd.DataFrame:
+    """The difference that a 95 % interval over so many seeds would separate from zero, paired by seed and not.
+
+    `values` and `base` are the means over scenes of two recipes at the same seeds. In their unit: Student's quantile
+    times the standard error, with the spreads found here. Index: number of seeds, from 2.
+    """
+    paired = np.std(np.subtract(values, base), ddof=1)
+    apart = np.hypot(np.std(values, ddof=1), np.std(base, ddof=1))
+    rows = {
+        n: (stats.t.ppf(0.975, n - 1) * paired / n**0.5, stats.t.ppf(0.975, 2 * n - 2) * apart / n**0.5) for n in seeds
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["paired", "unpaired"])
 
 
 def t_p_value(mean: float, error: float, freedom: float) -> float:

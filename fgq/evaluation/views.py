@@ -6,10 +6,9 @@ import torch
 
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
-from fgq.evaluation.depth import depth_errors
 from fgq.evaluation.evaluate import predict
 from fgq.evaluation.intervals import mean_interval
-from fgq.evaluation.measure import valid_mask
+from fgq.metrics.depth import depth_errors
 from fgq.vggt import VGGT
 
 
@@ -36,7 +35,7 @@ def view_ablation(model: VGGT, scenes: list[Scene], batch_size: int = 8, progres
         predictions = predict(model, shown, batch_size, progress)
         errors[name] = np.array(
             [
-                depth_errors(p.depth[0, 0, ..., 0], s.depth[0], valid_mask(s)[0])["abs_rel"]
+                depth_errors(p.depth[0, 0, ..., 0], s.depth[0], s.valid_mask[0])["abs_rel"]
                 for p, s in zip(predictions, scenes, strict=True)
             ]
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from fgq.data.scene import Scene
@@ -104,14 +104,10 @@ def true_pose_loss(poses: Float[Tensor, "frames 9"], scene: Scene, scale: float)
 
 def true_map_loss(output: Tensor, confidence: Tensor, scene: Scene, scale: float) -> Tensor:
     truth = scene.depth[..., None] if output.shape[-1] == 1 else scene.points
-    valid = pixels_with_truth(scene)
+    valid = scene.valid_mask
     error = output[valid] - scale * truth[valid].to(output)
     trust = confidence[valid]
     return (trust * torch.linalg.vector_norm(error, dim=-1)).sum() - output.shape[-1] * trust.log().sum()
-
-
-def pixels_with_truth(scene: Scene) -> Bool[Tensor, "frames height width"]:
-    return torch.ones_like(scene.depth, dtype=torch.bool) if scene.valid is None else scene.valid
 
 
 def truth_scale(scene: Scene, depth: Float[Tensor, "frames height width"]) -> float:
@@ -120,13 +116,13 @@ def truth_scale(scene: Scene, depth: Float[Tensor, "frames height width"]) -> fl
     Raises FgqError for a scene without truth.
     """
     missing = [name for name in ("extrinsics", "intrinsics", "depth", "points") if getattr(scene, name) is None]
-    if missing or not pixels_with_truth(scene).any():
+    if missing or not scene.valid_mask.any():
         what = f"no {missing[0]}" if missing else "no valid pixel"
         raise FgqError(
             f"scene {scene.name}: there is {what} to compare the answers with: the empirical Fisher needs the truth; "
             "hutchinson and likelihood do not"
         )
-    valid = pixels_with_truth(scene)
+    valid = scene.valid_mask
     return float(depth.cpu()[valid].median() / scene.depth[valid].median())
 
 

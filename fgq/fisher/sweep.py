@@ -25,6 +25,7 @@ def head_gradients(
     probes: int,
     clips: Clips,
     unrolled: bool = False,
+    tasks: tuple[str, ...] = TASKS,
 ) -> Iterator[HeadGradients]:
     """Of each task and draw, task by task: the gradient of its scalar at the block outputs that the head itself reads.
 
@@ -33,7 +34,7 @@ def head_gradients(
     output.
     """
     frames = image_shape[1]
-    for task in TASKS:
+    for task in tasks:
         for start in range(0, probes, DRAWS_A_SWEEP):
             count = min(DRAWS_A_SWEEP, probes - start)
             of_clips = []

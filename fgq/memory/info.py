@@ -1,6 +1,5 @@
 """Everything that a model costs, in tables: by part and precision, by recipe, and of one forward pass."""
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -69,29 +68,19 @@ class Info:
         expected = forecast(self.outline(), clip.frames, clip.height, clip.width, device=device)
         model = self.outline()
         seconds = predict_seconds(model, expected, clip.height, clip.width, model.dtype, device)
-        return cost_row(expected.weight_bytes, expected.activation_bytes, math.nan, math.nan, seconds)
+        return cost_row(expected.weight_bytes, expected.activation_bytes, seconds)
 
 
 def measured_row(found: Measured) -> pd.Series:
-    return cost_row(
-        found.weight_bytes,
-        found.activation_bytes,
-        found.process_bytes,
-        found.load_seconds,
-        found.forward_seconds,
-    )
+    taken = found.weight_bytes, found.activation_bytes, found.forward_seconds
+    return cost_row(*taken, process=found.process_bytes, load=found.load_seconds)
 
 
-def cost_row(weights: float, activations: float, process: float, load: float, forward: float) -> pd.Series:
-    """The process's own memory counts in the peak only where it is known."""
-    peak = weights + activations + (0 if math.isnan(process) else process)
-    return pd.Series(
-        {
-            "weights GB": weights / GIGABYTE,
-            "activations GB": activations / GIGABYTE,
-            "process GB": process / GIGABYTE,
-            "peak GB": peak / GIGABYTE,
-            "load s": load,
-            "forward s": forward,
-        }
-    ).round(3)
+def cost_row(
+    weights: float, activations: float, forward: float, process: float | None = None, load: float | None = None
+) -> pd.Series:
+    """Bytes and seconds as a row. The process's own memory counts in the peak only where it is known."""
+    peak = weights + activations + (process or 0)
+    taken = {"weights GB": weights, "activations GB": activations, "process GB": process, "peak GB": peak}
+    seconds = pd.Series({"load s": load, "forward s": forward}, dtype=float)
+    return pd.concat([pd.Series(taken, dtype=float) / GIGABYTE, seconds]).round(3)

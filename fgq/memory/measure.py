@@ -1,16 +1,14 @@
 """What loading a model and its first forward pass really take: measured in a process of their own."""
 
-import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from fgq.checkpoint import load_model
 from fgq.errors import FgqError
-from fgq.memory.speed import synchronize
+from fgq.memory.peak import peak_bytes, synchronize
 from fgq.processes import process_pool
 
 
@@ -66,17 +64,3 @@ def measure_here(name: str, shape: tuple[int, ...], dtype: torch.dtype | None, d
     finished = time.perf_counter()
     weight_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
     return Measured(process_bytes, weight_bytes, peak_bytes(device), loaded - start, finished - loaded)
-
-
-def peak_bytes(device: str) -> int:
-    """The highest memory of this process until now; on a GPU, of torch's tensors there."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what the parent held before this process began
-        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
-        return 1024 * int(line.split()[1])
-    import resource  # not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak

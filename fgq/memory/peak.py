@@ -32,8 +32,8 @@ class PeakBytes:
 
     def __enter__(self) -> "PeakBytes":
         gc.collect()
+        synchronize(self.device)
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
             self.before = torch.cuda.memory_allocated(self.device)
         else:
@@ -41,24 +41,33 @@ class PeakBytes:
                 raise FgqError("the peak of a process' memory can be measured on Linux only, or on a GPU")
             ctypes.CDLL(None).malloc_trim(0)
             CLEAR.write_text(RESET_PEAK)
-            self.before = resident_peak()
+            self.before = peak_bytes(self.device)
         self.started = time.perf_counter()
         return self
 
     def __exit__(self, *_) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-            peak = torch.cuda.max_memory_allocated(self.device)
-        else:
-            peak = resident_peak()
+        synchronize(self.device)
+        self.bytes = max(0, peak_bytes(self.device) - self.before)
         self.seconds = time.perf_counter() - self.started
-        self.bytes = max(0, peak - self.before)
 
 
-def resident_peak() -> int:
-    """VmHWM of this process, in bytes."""
-    (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
-    return 1024 * int(line.split()[1])
+def peak_bytes(device: torch.device | str) -> int:
+    """The highest memory of this process until now; on a GPU, of torch's tensors there."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if STATUS.exists():  # getrusage would count what the parent held before this process began
+        (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
+        return 1024 * int(line.split()[1])
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def synchronize(device: torch.device | str) -> None:
+    """Waits until a GPU has done what it was told; a CPU always has."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 class PeakOfChildren:

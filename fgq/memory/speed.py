@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fgq.memory.forward import CPU_ATTENTION, Forecast
+from fgq.memory.peak import synchronize
 from fgq.vggt import VGGT
 from fgq.vggt.aggregator import FrameLayout, run_block
 
@@ -51,9 +52,3 @@ def operations_per_second(run: Callable[[], object], device: str) -> float:
         synchronize(device)
         fastest = min(fastest, time.perf_counter() - began)  # other programs only ever make a round slower
     return counter.get_total_flops() / fastest
-
-
-def synchronize(device: str) -> None:
-    """Waits until a GPU has done what it was told; a CPU always has."""
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)

@@ -1,14 +1,13 @@
 """Figures and tables that several chapters share. Figures are matplotlib's; `side_by_side` is a page to be turned."""
 
-from fgq.plots.accuracy import show_accuracy_curves
 from fgq.plots.alignment import show_depth_alignment, show_point_alignment
-from fgq.plots.confidence import show_sparsification
 from fgq.plots.costs import show_costs
+from fgq.plots.curves import show_accuracy_curves, show_sparsification
 from fgq.plots.damage import DEVIATION_LABELS, show_benchmark, show_benchmark_table, show_deviations
 from fgq.plots.degradation import show_degradation, show_scene_scatter
 from fgq.plots.fisher import show_fisher
 from fgq.plots.flatness import show_on_grid, show_site_statistics
-from fgq.plots.reconstruction import camera_centres, rotation_angles, show_depth, show_scene, show_top_view
+from fgq.plots.reconstruction import show_depth, show_scene, show_top_view
 from fgq.plots.side_by_side import side_by_side
 from fgq.plots.style import (
     RECIPE_COLOURS,
@@ -18,43 +17,6 @@ from fgq.plots.style import (
     show_table,
     use_book_style,
 )
-from fgq.plots.switches import CLEAR, UNCLEAR, show_switches, smallest_visible
+from fgq.plots.switches import CLEAR, UNCLEAR, show_switches
 from fgq.plots.training import show_training_curve, training_curve
-from fgq.plots.worst import show_worst_scenes, worst_scenes
-
-__all__ = [
-    "CLEAR",
-    "DEVIATION_LABELS",
-    "RECIPE_COLOURS",
-    "TASK_COLOURS",
-    "UNCLEAR",
-    "camera_centres",
-    "picture",
-    "rotation_angles",
-    "show_accuracy_curves",
-    "show_benchmark",
-    "show_benchmark_table",
-    "show_comparison",
-    "show_costs",
-    "show_degradation",
-    "show_depth",
-    "show_depth_alignment",
-    "show_deviations",
-    "show_fisher",
-    "show_on_grid",
-    "show_point_alignment",
-    "show_scene",
-    "show_scene_scatter",
-    "show_site_statistics",
-    "show_sparsification",
-    "show_switches",
-    "show_table",
-    "show_top_view",
-    "show_training_curve",
-    "show_worst_scenes",
-    "side_by_side",
-    "smallest_visible",
-    "training_curve",
-    "use_book_style",
-    "worst_scenes",
-]
+from fgq.plots.worst import show_worst_scenes

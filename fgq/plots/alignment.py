@@ -5,6 +5,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from fgq.metrics.points import evenly_spread
+
 BEFORE, AFTER = "#c44e52", "#4c72b0"
 MOST = 4000  # points drawn
 
@@ -15,7 +17,7 @@ def show_depth_alignment(before: Tensor, after: Tensor, truth: Tensor, names: tu
     Titles and labels say the mean relative error.
     """
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
-    some = np.linspace(0, len(truth) - 1, min(MOST, len(truth))).round().astype(int)
+    some = evenly_spread(len(truth), MOST)
     ends = [float(truth.min()), float(truth.max())]
     for axis, values, name, colour in zip(axes, (before, after), names, (BEFORE, AFTER), strict=False):
         axis.plot(truth[some], values[some], ".", markersize=1.5, alpha=0.4, color=colour)
@@ -36,7 +38,7 @@ def show_point_alignment(
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
     for axis, cloud, name, colour in zip(axes, (before, after), names, (BEFORE, AFTER), strict=False):
         for points, shade in ((truth, "#bbbbbb"), (cloud, colour)):
-            some = np.linspace(0, len(points) - 1, min(MOST, len(points))).round().astype(int)
+            some = evenly_spread(len(points), MOST)
             axis.plot(points[some, 0], points[some, 2], ".", markersize=1.5, color=shade)
         axis.set(title=name, xlabel=f"right of camera 0 ({unit})", aspect="equal")
     axes[1].set(xlim=axes[0].get_xlim(), ylim=axes[0].get_ylim())

@@ -1,9 +1,10 @@
 """What a forward pass takes."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+
+from fgq.plots.style import panels
 
 
 def show_costs(measured: pd.DataFrame, predicted: pd.DataFrame) -> Figure:
@@ -11,7 +12,7 @@ def show_costs(measured: pd.DataFrame, predicted: pd.DataFrame) -> Figure:
 
     Both tables have variant, dtype, size, frames and activations_mb, the measured one seconds too.
     """
-    figure, (memory, seconds) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+    figure, (memory, seconds) = panels(2, 5.5, 4.6)
     groups = list(measured.groupby(["variant", "dtype", "size"], sort=False))
     for colour, (key, rows) in zip(sns.color_palette("deep", len(groups)), groups, strict=True):
         label = ", ".join(key)

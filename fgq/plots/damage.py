@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from fgq.evaluation.metrics import METRICS
-from fgq.plots.style import RECIPE_COLOURS
+from fgq.metrics.table import METRICS
+from fgq.plots.style import colour_of, dots_with_reach, settings_of, shifts
 
 DEVIATION_LABELS = {
     "deviation_rotation": "rotation (degrees)",
@@ -25,8 +25,7 @@ def show_deviations(summary: pd.DataFrame, title: str) -> Figure:
     for axis, (metric, label) in zip(axes.flat, DEVIATION_LABELS.items(), strict=True):
         rows = summary[summary.metric == metric]
         reach = np.stack([rows["mean"] - rows.low, rows.high - rows["mean"]])
-        colours = [RECIPE_COLOURS.get(recipe, "#999999") for recipe in rows.recipe]
-        axis.bar(rows.recipe, rows["mean"], yerr=reach, color=colours, capsize=4)
+        axis.bar(rows.recipe, rows["mean"], yerr=reach, color=[*map(colour_of, rows.recipe)], capsize=4)
         axis.set(title=label, ylim=(0, None))
     figure.suptitle(f"Deviation from full precision: {title}")
     return figure
@@ -34,18 +33,14 @@ def show_deviations(summary: pd.DataFrame, title: str) -> Figure:
 
 def show_benchmark(table: pd.DataFrame) -> Figure:
     """Deviation from full precision by bit setting and recipe, with intervals; logarithmic."""
-    rows = table[table.recipe != "full precision"]
-    setting = "W" + rows.weight_bits.astype(str) + "A" + rows.activation_bits.astype(str)
+    rows = table[table.recipe != "full precision"].rename(columns={"mean": "middle"})
+    setting = settings_of(rows)
     order, recipes = list(dict.fromkeys(setting)), list(dict.fromkeys(rows.recipe))
     figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
     for axis, (metric, label) in zip(axes.flat, DEVIATION_LABELS.items(), strict=True):
-        for number, recipe in enumerate(recipes):
+        for recipe, shift in zip(recipes, shifts(len(recipes)), strict=True):
             part = rows[(rows.metric == metric) & (rows.recipe == recipe)]
-            shift = 0.8 * ((number + 0.5) / len(recipes) - 0.5)  # side by side, a gap between the settings
-            place = [order.index(s) + shift for s in setting[part.index]]
-            reach = np.stack([part["mean"] - part.low, part.high - part["mean"]])
-            colour = RECIPE_COLOURS.get(recipe, "#999999")
-            axis.errorbar(place, part["mean"], yerr=reach, fmt="o", markersize=4, capsize=2, color=colour, label=recipe)
+            dots_with_reach(axis, [order.index(s) + shift for s in setting[part.index]], part, recipe, fmt="o")
         axis.set_xticks(range(len(order)), order)
         axis.set(title=label, yscale="log")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize="small")
@@ -60,8 +55,7 @@ def show_benchmark_table(table: pd.DataFrame, metrics: Sequence[str]) -> Styler:
     the best mean of each setting.
     """
     rows = table[table.metric.isin(metrics)]
-    setting = "W" + rows.weight_bits.astype(str) + "A" + rows.activation_bits.astype(str)
-    rows = rows.assign(setting=setting)
+    rows = rows.assign(setting=settings_of(rows))
     means = rows.pivot_table(index=["setting", "recipe"], columns="metric", values="mean", sort=False)[list(metrics)]
     texts = rows.assign(text=[_mean_and_interval(row) for _, row in rows.iterrows()])
     texts = texts.pivot(index=["setting", "recipe"], columns="metric", values="text").loc[means.index, list(metrics)]

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from fgq.plots.style import panels
 from fgq.quant.grid import Grid
 
 STATISTIC_LABELS = {
@@ -44,10 +45,8 @@ def show_on_grid(inputs: Mapping[str, Tensor], bits: int) -> Figure:
     The grid is symmetric with one scale a token. Titles say which share of the values rounds to zero.
     """
     grid = Grid(bits, per="token")
-    figure, axes = plt.subplots(
-        1, len(inputs), figsize=(3.3 * len(inputs), 3), sharey=True, squeeze=False, layout="constrained"
-    )
-    for axis, (name, x) in zip(axes[0], inputs.items(), strict=True):
+    figure, axes = panels(len(inputs), 3.3, 3, sharey=True)
+    for axis, (name, x) in zip(axes, inputs.items(), strict=True):
         x = x.detach().flatten(0, -2)
         steps = (x / grid.find_scale(*grid.find_range(x))[0]).flatten().cpu().numpy()
         edges = np.arange(grid.lowest - 0.5, grid.highest + 0.5 + 1e-9, 0.125)
@@ -56,5 +55,5 @@ def show_on_grid(inputs: Mapping[str, Tensor], bits: int) -> Figure:
             axis.axvline(code, color="#c44e52", linewidth=0.7, alpha=0.7)
         axis.set(xlabel="value / step of its token", title=f"{name}\n{(abs(steps) < 0.5).mean():.0%} become zero")
         axis.set_yscale("log")
-    axes[0, 0].set_ylabel("density")
+    axes[0].set_ylabel("density")
     return figure

@@ -1,21 +1,14 @@
 """Scenes and what a model makes of them."""
 
 import matplotlib.pyplot as plt
-import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from fgq.data.scene import Scene
 from fgq.geometry import decode_pose, invert_extrinsics
-from fgq.plots.style import picture
+from fgq.metrics.depth import scale_to
+from fgq.metrics.measure import depth_error_maps
+from fgq.plots.style import panels, picture
 from fgq.vggt import Predictions
-
-
-def rotation_angles(extrinsics: Tensor) -> Tensor:
-    """Degrees between each further camera and the first: [S, 3, 4] to [S - 1]."""
-    relative = extrinsics[1:, :, :3] @ extrinsics[0, :, :3].T
-    cosine = (relative.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
-    return torch.rad2deg(cosine.clamp(-1, 1).acos())
 
 
 def show_scene(scene: Scene) -> Figure:
@@ -34,9 +27,8 @@ def show_scene(scene: Scene) -> Figure:
 
 def show_depth(scene: Scene, predictions: Predictions) -> Figure:
     """Image, predicted depth (median-aligned), true depth and relative error of every frame of one clip."""
-    predicted = predictions.depth[0, ..., 0]
-    predicted = predicted * (scene.depth.median() / predicted.median())
-    error = (predicted - scene.depth).abs() / scene.depth
+    predicted = scale_to(predictions.depth[0, ..., 0], scene.depth)
+    error = depth_error_maps(predictions, scene)
     top = float(scene.depth.max())
     rows = [("image", None, {}), ("predicted", predicted, dict(cmap="viridis", vmin=0, vmax=top))]
     rows += [("true", scene.depth, dict(cmap="viridis", vmin=0, vmax=top))]
@@ -55,10 +47,6 @@ def show_depth(scene: Scene, predictions: Predictions) -> Figure:
     return figure
 
 
-def camera_centres(extrinsics: Tensor) -> Tensor:
-    return invert_extrinsics(extrinsics)[..., 3]
-
-
 def show_top_view(scene: Scene, predictions: dict[str, Predictions]) -> Figure:
     """The room from above, in the first camera's frame: the true points and cameras, then each prediction by name."""
     size = scene.images.shape[-2:]
@@ -66,13 +54,11 @@ def show_top_view(scene: Scene, predictions: dict[str, Predictions]) -> Figure:
     for name, found in predictions.items():
         views[name] = (found.world_points[0], decode_pose(found.pose_enc[0], size)[0])
     colours = scene.images.permute(0, 2, 3, 1).reshape(-1, 3).numpy()
-    figure, axes = plt.subplots(
-        1, len(views), figsize=(3.6 * len(views), 4), sharex=True, sharey=True, layout="constrained"
-    )
+    figure, axes = panels(len(views), 3.6, 4, sharex=True, sharey=True)
     for axis, (name, (points, cameras)) in zip(axes, views.items(), strict=True):
         flat = points.reshape(-1, 3)
         axis.scatter(flat[:, 0], flat[:, 2], s=1.5, c=colours, linewidths=0)
-        centre, ahead = camera_centres(cameras), invert_extrinsics(cameras)[..., 2]
+        _, _, ahead, centre = invert_extrinsics(cameras).unbind(-1)
         axis.quiver(centre[:, 0], centre[:, 2], ahead[:, 0], ahead[:, 2], angles="xy", scale=8, width=0.008)
         for s in range(scene.num_frames):
             place = (centre[s, 0], centre[s, 2])

@@ -11,7 +11,6 @@ from fgq.data.images import Crop
 from fgq.data.photos import Photos, Source
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
-from fgq.evaluation.measure import valid_mask
 from fgq.export.reconstruction import Reconstruction, build_reconstruction
 from fgq.export.viewer import describe, viewer_page
 from fgq.geometry.alignment import align_similarity
@@ -44,11 +43,10 @@ def side_by_side(scene: Scene, predictions: Mapping[str, Predictions]) -> Intera
     if scene.extrinsics is None or scene.intrinsics is None or scene.depth is None or scene.points is None:
         raise FgqError(f"scene {scene.name}: side by side needs true cameras, depth and points")
     photos = photos_of(scene)
-    valid = valid_mask(scene)
     sure = torch.ones_like(scene.depth).double()
     truth = Reconstruction(
         photos, scene.extrinsics.double(), scene.intrinsics.double(), scene.depth.double(), sure,
-        scene.points.double(), sure, "depth", valid,
+        scene.points.double(), sure, "depth", scene.valid_mask,
     )  # fmt: skip
     views = {"true": truth}
     for name, prediction in predictions.items():

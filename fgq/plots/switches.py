@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.stats import t as student
 
 from fgq.plots.damage import DEVIATION_LABELS
 
@@ -36,17 +34,3 @@ def show_switches(table: pd.DataFrame, groups: Sequence[str]) -> Figure:
         axis.set(title=label.split(" (")[0], xlabel="change (%)", ylim=(-0.6, len(names) - 0.4))
     axes[0].set_yticks(range(len(names)), names)
     return figure
-
-
-def smallest_visible(values: np.ndarray, base: np.ndarray, seeds: Sequence[int]) -> pd.DataFrame:
-    """The difference that a 95 % interval over so many seeds would separate from zero, paired by seed and not.
-
-    `values` and `base` are the means over scenes of two recipes at the same seeds. In their unit: Student's quantile
-    times the standard error, with the spreads found here. Index: number of seeds, from 2.
-    """
-    paired = np.std(np.subtract(values, base), ddof=1)
-    apart = np.hypot(np.std(values, ddof=1), np.std(base, ddof=1))
-    rows = {
-        n: (student.ppf(0.975, n - 1) * paired / n**0.5, student.ppf(0.975, 2 * n - 2) * apart / n**0.5) for n in seeds
-    }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["paired", "unpaired"])

@@ -21,11 +21,8 @@ def round_by_hessian(
 
     `hessian` is Σ x xᵀ over the layer's inputs. Raises FgqError when it is not finite or all zero.
     """
-    if not torch.isfinite(hessian).all() or not hessian.any():
-        raise FgqError("GPTQ needs inputs that are finite and not all zero: check the calibration clips")
-    scale, zero = grid.find_scales(weight)
-    step = over_columns(scale.double(), weight).expand_as(weight)
-    shift = torch.zeros_like(step) if zero is None else over_columns(zero.double(), weight).expand_as(weight)
+    check_inputs(hessian)
+    scale, zero, step, shift = find_steps(weight, grid)
     factor = free_column_factors(hessian.double(), damping)
     wanted = weight.detach().double().clone()  # what each weight should be, given the columns already rounded
     codes = torch.empty_like(wanted)
@@ -33,6 +30,24 @@ def round_by_hessian(
         codes[:, j] = ((wanted[:, j] / step[:, j]).round() + shift[:, j]).clamp(grid.lowest, grid.highest)
         error = (wanted[:, j] - (codes[:, j] - shift[:, j]) * step[:, j]) / factor[j, j]
         wanted[:, j + 1 :] -= error[:, None] * factor[j, j + 1 :]
+    return as_stored(codes, scale, zero, grid)
+
+
+def check_inputs(hessian: Float[Tensor, "width width"]) -> None:
+    if not torch.isfinite(hessian).all() or not hessian.any():
+        raise FgqError("GPTQ needs inputs that are finite and not all zero: check the calibration clips")
+
+
+def find_steps(weight: Float[Tensor, "out width"], grid: Grid) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """Scale and zero point of the weight, and both of every element, float64."""
+    scale, zero = grid.find_scales(weight)
+    step = over_columns(scale.double(), weight).expand_as(weight)
+    shift = torch.zeros_like(step) if zero is None else over_columns(zero.double(), weight).expand_as(weight)
+    return scale, zero, step, shift
+
+
+def as_stored(codes: Tensor, scale: Tensor, zero: Tensor | None, grid: Grid) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Codes and zero point in int8, as `Grid.encode` gives them."""
     if zero is not None:
         zero = (zero - grid.storage_offset).to(torch.int8)
     return (codes - grid.storage_offset).to(torch.int8), scale, zero

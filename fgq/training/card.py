@@ -1,12 +1,12 @@
 """The model card: what vggt-tiny is, what its training cost, how accurate it came out."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
 from fgq.training.settings import TrainingSettings
 from fgq.vggt import VGGT
+from fgq.writing import write_json, write_text
 
 CARD = """---
 license: apache-2.0
@@ -59,30 +59,18 @@ def write_card(
         shown = pd.concat([shown, curve.tail(1)])
     columns = ["step", "frames", "seconds", "rotation_median_deg", "translation_median_deg", "auc30", "abs_rel"]
     text = CARD.format(
+        **vars(config) | vars(settings) | accuracy,
         parameters=model.num_parameters(),
-        encoder_depth=config.encoder_depth,
-        depth=config.depth,
-        embed_dim=config.embed_dim,
-        img_size=config.img_size,
-        patch_size=config.patch_size,
         pairs=settings.pair_steps * settings.batch,
         clips=(settings.steps - settings.pair_steps) * settings.batch,
-        frames=settings.frames,
         minutes=curve.seconds.iloc[-1] / 60,
         machine=machine,
-        matrix_rate=settings.matrix_rate,
-        other_rate=settings.other_rate,
-        seed=settings.seed,
-        scenes=accuracy["scenes"],
         accuracy=as_markdown(accuracy["table"]),
-        rotation_median=accuracy["rotation_median"],
-        translation_median=accuracy["translation_median"],
-        validation_scenes=settings.validation_scenes,
         curve=as_markdown(shown[[*columns, "point_error"]]),
     )
-    (folder / "README.md").write_text(text, encoding="utf-8")
-    curve.round(5).to_csv(folder / "curve.csv", index=False)
-    (folder / "training.json").write_text(json.dumps(vars(settings), indent=1), encoding="utf-8")
+    write_text(folder / "README.md", text)
+    write_text(folder / "curve.csv", curve.round(5).to_csv(index=False))
+    write_json(folder / "training.json", vars(settings))
 
 
 def as_markdown(frame: pd.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from fgq.training.settings import TrainingSettings
 from fgq.vggt import VGGT
@@ -32,13 +33,8 @@ def initialise(config, seed: int) -> VGGT:
 
 
 def build_optimisers(model: VGGT, settings: TrainingSettings) -> list[torch.optim.Optimizer]:
-    matrices = [
-        parameter
-        for block in model.aggregator.modules()
-        if isinstance(block, Block)
-        for parameter in block.parameters()
-        if parameter.ndim == 2
-    ]
+    blocks = [module for module in model.aggregator.modules() if isinstance(module, Block)]
+    matrices = [parameter for block in blocks for parameter in block.parameters() if parameter.ndim == 2]
     taken = {id(parameter) for parameter in matrices}
     others = [parameter for parameter in model.parameters() if id(parameter) not in taken]
     decay = settings.weight_decay
@@ -46,21 +42,15 @@ def build_optimisers(model: VGGT, settings: TrainingSettings) -> list[torch.opti
         matrices, lr=settings.matrix_rate, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
     )
     adamw = torch.optim.AdamW(others, lr=settings.other_rate, weight_decay=decay, betas=(0.9, 0.98), fused=True)
-    for optimiser in (muon, adamw):
-        for group in optimiser.param_groups:
-            group["full_rate"] = group["lr"]
     return [muon, adamw]
 
 
-def set_rate(optimisers: list[torch.optim.Optimizer], factor: float) -> None:
-    for optimiser in optimisers:
-        for group in optimiser.param_groups:
-            group["lr"] = group["full_rate"] * factor
+def average_of(model: VGGT, decay: float) -> AveragedModel:
+    """An exponential moving average of the weights, which begins with the first step's."""
 
+    def blend(average: list[Tensor], weights: list[Tensor], steps: Tensor) -> None:
+        """Young averages forget faster, so that the first steps do not linger."""
+        kept = min(decay, (int(steps) + 1) / (int(steps) + 10))
+        torch._foreach_lerp_(average, weights, 1 - kept)
 
-@torch.no_grad()
-def update_average(average: dict[str, Tensor], model: VGGT, decay: float, step: int) -> None:
-    """In place; young averages forget faster, so that the first steps do not linger."""
-    decay = min(decay, (step + 1) / (step + 10))
-    state = model.state_dict()
-    torch._foreach_lerp_(list(average.values()), [state[name] for name in average], 1 - decay)
+    return AveragedModel(model, multi_avg_fn=blend)

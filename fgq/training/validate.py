@@ -5,9 +5,9 @@ import torch
 
 from fgq.data.playroom import load
 from fgq.evaluation import evaluate, predict
-from fgq.evaluation.depth import depth_errors
-from fgq.evaluation.pose import auc, pair_errors
 from fgq.geometry import decode_pose
+from fgq.metrics.depth import depth_errors
+from fgq.metrics.pose import auc, pair_errors
 from fgq.vggt import VGGT
 
 CARD_METRICS = ("pose_auc@30", "pose_auc@5", "depth_abs_rel", "depth_delta1", "point_error", "point_error_scale_only")

@@ -130,8 +130,9 @@ class VGGT(PreTrainedModel):
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
         """As transformers does it (shards, `push_to_hub`), and with what `fgq.load_model` needs of quantized blocks."""
-        from fgq.checkpoint.save import write_quantization
+        from fgq.checkpoint.save import forget_quantization, write_quantization
 
+        forget_quantization(save_directory)  # no moment has new weights and the description of older ones
         super().save_pretrained(save_directory, **options)
         write_quantization(self, save_directory)
 

@@ -142,7 +142,7 @@ def test_the_log_holds_each_part_s_own_error(toy_model, run, images):
 
 
 def test_reports_keep_models_with_rounded_parts_apart(run):
-    reports = [fgq.evaluate(small, make_scenes(), progress=False) for small in (run(**BOTH), run())]
+    reports = [fgq.evaluate(small, make_scenes(), progress=False) for small in (run(scenes=(), **BOTH), run(scenes=()))]
     assert [set(report.frame.recipe) for report in reports] == [{"rtn + encoder + camera_head"}, {"rtn"}]
 
 

@@ -12,11 +12,14 @@ import time
 import pytest
 import torch
 
+from fgq import tensor_files
 from fgq.calibrate import resume
 from fgq.calibrate.calibrate import quantize
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
+from fgq.tensor_files import save_tensors
 from fgq.vggt.weights import fingerprint
+from fgq.writing import locked
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*so its start was kept")
 QUICK = dict(epochs=2, warmup_steps=2, progress=False)
@@ -34,7 +37,7 @@ def scenes():
 
 
 def contents(folder):
-    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("[!.]*")}
 
 
 def forget(folder, *names):
@@ -120,14 +123,18 @@ def test_bits_that_were_dealt_are_part_of_the_plan(model, scenes, tmp_path):
     [
         ("recipe", r"recipe's epochs \(2 there, 3 now\)"),
         ("bits", r"recipe's weight_bits \(4 there, 3 now\)"),
-        ("seed", "differs in seed:"),
+        ("seed", r"differs in seed \(0 there, 1 now\):"),
+        ("threads", r"differs in threads \(\d there, \d now\):"),
+        ("device", r"differs in device \('cpu with \w+' there, 'NVIDIA H100' now\):"),
+        ("torch", r"differs in torch \('[\w.+]+' there, '1.0' now\):"),
+        ("fgq", r"differs in fgq \('[\w.+]+' there, '1.0' now\):"),
         ("scenes", "differs in scenes:"),
         ("fewer scenes", "differs in scenes:"),
         ("model", "differs in model:"),
         ("fisher", "differs in fisher:"),
     ],
 )
-def test_another_calibration_is_named_and_nothing_overwritten(model, scenes, tmp_path, change, named):
+def test_another_calibration_is_named_and_nothing_overwritten(model, scenes, tmp_path, monkeypatch, change, named):
     weights = torch.ones(4, 32)
     options = dict(recipe="fgq", fisher=weights, seed=0, resume_dir=tmp_path) | QUICK
     quantize(model, scenes, **options)
@@ -145,6 +152,14 @@ def test_another_calibration_is_named_and_nothing_overwritten(model, scenes, tmp
         scenes = scenes[:2]
     elif change == "model":
         model.aggregator.global_blocks[1].mlp.fc2.bias.data[0] += 1e-3
+    elif change == "threads":
+        threads = torch.get_num_threads()
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    elif change == "device":
+        monkeypatch.setattr(resume, "device_name", lambda device: "NVIDIA H100")
+    elif change in ("torch", "fgq"):
+        known = resume.version
+        monkeypatch.setattr(resume, "version", lambda name: "1.0" if name == change else known(name))
     else:
         options["fisher"] = weights * 2
     with pytest.raises(FgqError, match=named) as refusal:
@@ -161,11 +176,14 @@ def flip_a_bit(path):
 @pytest.mark.parametrize(
     "harm, named",
     [
-        (flip_a_bit, "G0.safetensors: its checksum is wrong: remove it"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "G0.safetensors: cannot be read"),
-        (lambda path: path.write_bytes(b""), "G0.safetensors: cannot be read"),
+        (flip_a_bit, r"G0.safetensors: tensor .* \(checksum\).*; remove it, and block G0 is calibrated again"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "G0.safetensors: not a whole .*; remove it"),
+        (lambda path: path.write_bytes(b""), "G0.safetensors: not a whole .*; remove it"),
         (lambda path: shutil.copy(path.with_name("F1.safetensors"), path), "G0.safetensors: holds block F1"),
+        (lambda path: save_tensors(path, {}, {"log": "[]"}), "G0.safetensors: cannot be read .*: remove it"),
+        (lambda path: save_tensors(path, {}, {}), "G0.safetensors: cannot be read .*: remove it"),
         (lambda path: path.with_name("plan.json").write_text("{"), "plan.json: cannot be read"),
+        (lambda path: path.with_name("plan.json").write_text("[" * 99_999), "plan.json: cannot be read"),
         (lambda path: path.with_name("plan.json").unlink(), "holds weights but no plan.json"),
     ],
 )
@@ -180,21 +198,27 @@ def test_a_damaged_folder_is_named_and_left_alone(model, scenes, tmp_path, harm,
 
 
 def test_a_full_disk_is_named_and_finished_blocks_are_kept(model, scenes, tmp_path, monkeypatch):
-    write, written = resume.save_file, []
+    write, written = tensor_files.write_tensors, []
 
-    def full(state, path, metadata):
+    def full(path, tensors, metadata):
         written.append(path)
         if len(written) == 3:
             path.write_bytes(b"half a bl")
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(state, path, metadata)
+        write(path, tensors, metadata)
 
-    monkeypatch.setattr(resume, "save_file", full)
-    with pytest.raises(FgqError, match="F1.safetensors: cannot keep block F1 .*No space left.*free some space"):
+    monkeypatch.setattr(tensor_files, "write_tensors", full)
+    with pytest.raises(FgqError, match="F1.safetensors: cannot write block F1 .*No space left.*free some space"):
         quantize(model, scenes, "flatquant", resume_dir=tmp_path, **QUICK)
     assert set(contents(tmp_path)) == {"plan.json", "F0.safetensors", "G0.safetensors"}
     resumed = quantize(model, scenes, "flatquant", resume_dir=tmp_path, **QUICK)
     assert fingerprint(resumed) == fingerprint(quantize(model, scenes, "flatquant", **QUICK))
+
+
+def test_a_folder_in_use_is_refused_in_words(model, scenes, tmp_path):
+    with locked(tmp_path / "blocks"), pytest.raises(FgqError, match="blocks: another calibration works in this folder"):
+        quantize(model, scenes, "flatquant", resume_dir=tmp_path / "blocks", **QUICK)
+    quantize(model, scenes, "flatquant", resume_dir=tmp_path / "blocks", **QUICK)
 
 
 WHOLE_RUN = """

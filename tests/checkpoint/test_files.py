@@ -38,3 +38,8 @@ def test_several_weight_files_need_a_choice(tmp_path):
 def test_a_folder_without_weights_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     assert "holds no weights" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["~nosuchuser/model", "n" * 300])
+def test_a_path_that_the_system_refuses_is_one_line(path):
+    assert "cannot be read" in refused(path)

@@ -102,6 +102,24 @@ def test_a_full_precision_model_saved_over_a_quantized_one_leaves_nothing_of_it(
         (lambda d: d | {"blocks": {"G0": d["blocks"]["G0"]}}, "missing"),
         (lambda d: d | {"blocks": {**d["blocks"], "F0": d["blocks"]["G0"]}}, "missing"),
         (lambda d: d | {"calibration": {"seed": 1}}, "states a calibration that fgq cannot read"),
+        (
+            lambda d: d | {"calibration": {"blocks": [], "seed": 0, "recipe": [1]}},
+            "states a calibration that fgq cannot read",
+        ),
+        (lambda d: d | {"calibration": [d]}, "states a calibration that fgq cannot read"),
+        (lambda d: d | {"blocks": ["F0"]}, "its blocks cannot be read"),
+        (lambda d: d | {"blocks": None}, "its blocks cannot be read"),
+        (lambda d: d | {"parts": [5]}, "its parts cannot be read"),
+        (lambda d: d | {"parts": {"encoder": [5]}}, "describes the encoder in a way fgq cannot read"),
+        (lambda d: d | {"model": ["a"]}, "its model cannot be read"),
+        *(
+            (lambda d, content=content: d | {"blocks": {"G0": content}}, "describes block G0 in a way fgq cannot read")
+            for content in (5, [], "x", {"weight": "W4", "activation": {"bits": 4}}, {"weight": {}, "activation": {}})
+        ),
+        *(
+            (lambda d, grid=grid: d | {"blocks": {"G0": d["blocks"]["G0"] | {"weight": grid}}}, "of a grid is")
+            for grid in ({"bits": True}, {"bits": "4"}, {"bits": 4, "symmetric": "no"}, {"bits": 4, "group": True})
+        ),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(mixed_model, tmp_path, change, said):
@@ -111,6 +129,16 @@ def test_a_description_that_does_not_fit_is_refused(mixed_model, tmp_path, chang
     with pytest.raises(FgqError, match=said) as caught:
         fgq.load_model(tmp_path)
     assert str(caught.value).startswith(f"{tmp_path}: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["quantization.json", "config.json"])
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000, '{"depth": ' + "9" * 5000 + "}", "\ufeff{}"])
+def test_json_that_python_itself_refuses_is_one_line(toy_model, tmp_path, file, content):
+    toy_model.save(tmp_path)
+    (tmp_path / file).write_text(content, encoding="utf-8")
+    with pytest.raises(FgqError, match=f"{file}: not readable as JSON") as caught:
+        fgq.load_model(tmp_path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
 
 
 def test_weights_keep_their_name_through_quantization_and_a_checkpoint(toy_model, tmp_path):

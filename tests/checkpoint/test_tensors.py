@@ -250,6 +250,7 @@ from pathlib import Path
 from fgq.checkpoint.files import find_files
 from fgq.checkpoint.tensors import stream_tensors
 from fgq.memory.peak import PeakBytes
+from fgq.tensor_files import aligned
 
 files = find_files(Path(sys.argv[1]))
 with PeakBytes() as peak:
@@ -259,18 +260,26 @@ del mapped
 with PeakBytes() as peak:
     half = dict(stream_tensors(files, lambda tensor: tensor.bfloat16()))
 print(sum((tensor == 1).all().item() for tensor in half.values()), peak.bytes)
+del half
+with PeakBytes() as peak:
+    whole = dict(stream_tensors(files, aligned))
+print(sum((tensor == 1).all().item() for tensor in whole.values()), peak.bytes)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process' peak")
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
-def test_a_converted_file_is_never_in_memory_as_a_whole(tmp_path, suffix):
+def test_a_converted_or_aligned_file_is_never_in_memory_as_a_whole(tmp_path, suffix):
     path, count = tmp_path / f"model.{suffix}", 64
     state = {f"t{i}": torch.ones(1 << 20) for i in range(count)}
     save_file(state, path) if suffix == "safetensors" else torch.save(state, path)
+    if suffix == "safetensors":
+        (header,) = struct.unpack("<Q", path.read_bytes()[:8])
+        assert (8 + header) % 64  # so that every tensor has to be copied
     size = count << 22
     # in a process of its own, whose heap holds nothing that others have left
     answer = subprocess.run([sys.executable, "-c", READ_A_FILE, path], capture_output=True, text=True, check=True)
-    mapped, as_mapped, converted, as_half = map(int, answer.stdout.split())
+    mapped, as_mapped, converted, as_half, alike, as_aligned = map(int, answer.stdout.split())
     assert mapped == count and as_mapped < 2e7  # nothing has been looked at
     assert converted == count and 0.5 <= as_half / size < 0.8  # both copies as a whole would take 1.5
+    assert alike == count and as_aligned / size < 1.4  # 2

@@ -313,19 +313,19 @@ def test_broken_weights_are_one_line_and_status_2(command, toy_model, tmp_path, 
         assert status == 2 and len(lines) == 1 and lines[0].startswith(f"fgq: {tmp_path}"), lines
 
 
-def test_an_option_that_a_dataset_lacks_is_named(command, toy_model, tmp_path):
+def test_a_split_that_a_dataset_lacks_is_named(command, toy_model, tmp_path):
     toy_model.save(tmp_path / "toy")
     status, _, lines = command("evaluate", tmp_path / "toy", "--dataset", "folder", "--root", tmp_path, "--split", "no")
-    assert status == 2 and len(lines) == 1 and "no option split" in lines[0]
+    assert status == 2 and len(lines) == 1 and "folder has no split 'no'" in lines[0]
 
 
 def test_photos_are_cut_into_clips_that_calibrate_a_model(command, toy_model, tmp_path):
     toy_model.save(tmp_path / "toy")
-    assert command("render", tmp_path / "photos", "--frames", 5, "--size", 16)[0] == 0
+    assert command("render", tmp_path / "photos", "--frames", 10, "--size", 16)[0] == 0
     call = ("quantize", tmp_path / "toy", "--out", tmp_path / "small", "--recipe", "fgq", "--epochs", 1)
     assert command(*call, "--dataset", "folder", "--root", tmp_path / "photos", "--frames", 2)[0] == 0
     steps = {block.steps for block in fgq.load_model(tmp_path / "small").quantization.blocks}
-    assert steps == {2}  # of two clips each: five pictures make four clips of two neighbours
+    assert steps == {2}  # of two clips each: the five pictures of the first half make four clips of two neighbours
 
 
 def test_a_missing_extra_is_named(command, monkeypatch):
@@ -351,6 +351,6 @@ def test_a_rendered_room_becomes_cameras_and_points(command, tmp_path):
 
 def test_bad_pictures_are_named_in_one_line(command, tmp_path):
     (tmp_path / "empty.jpg").touch()
-    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "page.png").write_text("hello")
     status, _, lines = command("predict", tmp_path, "--model", "vggt-tiny", "--out", tmp_path / "seen")
-    assert status == 2 and len(lines) == 1 and "empty.jpg (empty); notes.txt (no image)" in lines[0]
+    assert status == 2 and len(lines) == 1 and "empty.jpg (empty); page.png (no image)" in lines[0]

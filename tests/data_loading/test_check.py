@@ -125,13 +125,14 @@ def test_the_listing_says_what_each_dataset_needs():
     assert rows["co3d"][0].startswith("test, val, train: 10 random frames")
     assert rows["realestate10k"][0].startswith("test, train: 10 random frames")
     assert rows["seven_scenes"][0].startswith("test, train: every 200th frame")
-    assert all(rows[name][0].endswith("every 5th frame from the first on") for name in ("dtu", "eth3d"))
+    assert rows["dtu"][0].startswith("test, all: every 5th frame from the first on")
+    assert rows["eth3d"][0].startswith("training, test: every 5th frame from the first on")
     assert all(needs and licence for _, needs, licence in rows.values())
     # FACTS: sequences of the published evaluations
     published = {name: about(name).published for name in rows}
     assert published["co3d"] == {"test": 2506} and published["realestate10k"] == {"test": 1719}
     assert [*published["seven_scenes"].values(), *published["dtu"].values()] == [18, 22]
-    assert published["eth3d"] == {"training": 13}
+    assert published["eth3d"] == {"training": 13, "test": 13} and published["kitti"] == {"video": 13, "test": 13}
     assert "Rectified" in about("dtu").needs and about("co3d").licence == "CC BY-NC 4.0"
 
 

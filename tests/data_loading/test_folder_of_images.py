@@ -84,12 +84,12 @@ def test_each_folder_of_a_folder_is_a_scene_and_no_clip_reaches_across(tmp_path)
     assert [clip.valid is None for clip in clips] == [True, False, False]
 
 
-def test_files_that_are_no_images_are_named_all_at_once(tmp_path):
+def test_pictures_that_cannot_be_read_are_named_all_at_once(tmp_path):
     write(tmp_path / "good.png", 16, 16)
-    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "page.png").write_text("hello")
     (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:40])
     (tmp_path / "empty.jpg").write_bytes(b"")
-    with pytest.raises(FgqError, match="3 of 4 files .*cut.png, notes.txt .no image.; empty.jpg .empty."):
+    with pytest.raises(FgqError, match="3 of 4 files .*cut.png, page.png .no image.; empty.jpg .empty."):
         load(tmp_path)
 
 

@@ -1,6 +1,5 @@
 """Damaged downloads: every loader either says in one line what is wrong, or gives exactly what was there before."""
 
-import shutil
 import signal
 import warnings
 from collections import Counter
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from corruptions import CORRUPTIONS
+from kept_folder import KeptFolder
 from writers import co3d, dtu, eth3d, kitti, realestate10k, seven_scenes
 from writers.room import build_room
 
@@ -115,12 +115,11 @@ def load(case, root, frame_list=None):
         return fgq.load_scenes(case.name, root=root, size=SIZE, **options), told
 
 
-def damage(whole, root, trial, generator):
-    """A damaged copy of the folder; returns what was done. Not every corruption exists in every layout."""
+def damage(kept, trial, generator):
+    """Damages the folder, mended before; returns what was done. Not every corruption exists in every layout."""
     for kind in range(trial, trial + 100):
-        shutil.rmtree(root, ignore_errors=True)
-        shutil.copytree(whole, root)
-        what = CORRUPTIONS[kind % len(CORRUPTIONS)](root, generator)
+        kept.mend()
+        what = CORRUPTIONS[kind % len(CORRUPTIONS)](kept.root, generator)
         if what is not None:
             return what
     raise AssertionError("no corruption applies")
@@ -128,15 +127,16 @@ def damage(whole, root, trial, generator):
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.name}-{case.options.get('split', '')}" for case in CASES])
 def test_damage_is_told_or_changes_nothing(case, tmp_path):
-    whole, root = tmp_path / "whole", tmp_path / "damaged"
-    whole.mkdir()
-    case.write(whole)
-    intact, told = load(case, whole)
+    root = tmp_path / "root"
+    root.mkdir()
+    case.write(root)
+    kept = KeptFolder(root)
+    intact, told = load(case, root)
     assert not intact.failures and not told and len(intact) >= 2
     truth = dict(zip(intact.frame_list.sequences, intact, strict=True))
     outcomes = Counter()
     for trial in range(case.trials):
-        what = damage(whole, root, trial, np.random.default_rng([trial, *case.name.encode()]))
+        what = damage(kept, trial, np.random.default_rng([trial, *case.name.encode()]))
         by_list = trial // len(CORRUPTIONS) % 2  # by a frozen list, or by what the folder says
         frame_list = intact.frame_list if by_list else None
         try:
@@ -190,14 +190,15 @@ def assert_unchanged(scene, listed, listed_before, truth, case, root, what):
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.name}-{case.options.get('split', '')}" for case in CASES])
 def test_the_check_finds_what_loading_finds(case, tmp_path):
     """On the same frames: a download passes the check exactly when all of it can be loaded."""
-    whole, root = tmp_path / "whole", tmp_path / "damaged"
-    whole.mkdir()
-    case.write(whole)
-    frames = load(case, whole)[0].frame_list
+    root = tmp_path / "root"
+    root.mkdir()
+    case.write(root)
+    kept = KeptFolder(root)
+    frames = load(case, root)[0].frame_list
     where = case.listed_options()
-    assert not check_dataset(case.name, whole, frame_list=frames, progress=False, **where).problems
+    assert not check_dataset(case.name, root, frame_list=frames, progress=False, **where).problems
     for trial in range(2 * len(CORRUPTIONS)):
-        what = damage(whole, root, trial, np.random.default_rng([trial, 1, *case.name.encode()]))
+        what = damage(kept, trial, np.random.default_rng([trial, 1, *case.name.encode()]))
         with time_limit(what):
             try:
                 lost = {failure.sequence for failure in load(case, root, frames)[0].failures}

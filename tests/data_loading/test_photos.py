@@ -93,13 +93,13 @@ def test_every_bad_file_is_named_under_its_reason(tmp_path):
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     write(tmp_path / "good.png", 40, 40)
     (tmp_path / "empty.jpg").touch()
-    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "notes.jpg").write_text("hello")
     (tmp_path / "page.png").write_text("<html>")
     with pytest.raises(FgqError) as told:
         read_photos(find_sources([tmp_path]), size=56)
     message = str(told.value)
     assert message.startswith(f"{tmp_path}: 7 of 8 files") and "\n" not in message and "good" not in message
-    assert "empty.jpg (empty)" in message and "notes.txt, page.png (no image)" in message
+    assert "empty.jpg (empty)" in message and "notes.jpg, page.png (no image)" in message
     assert all(f"cut.{suffix}" in message for suffix in ("png", "jpg", "webp", "tif"))
 
 

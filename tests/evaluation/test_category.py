@@ -4,7 +4,7 @@ import pytest
 
 from fgq.errors import FgqError
 from fgq.evaluation import Report
-from fgq.evaluation.metrics import METRICS
+from fgq.metrics.table import METRICS
 
 SIZES = {"apple": 4, "hydrant": 1, "toybus": 2}  # sequences a category
 

@@ -7,9 +7,9 @@ import torch
 
 from fgq.data import playroom
 from fgq.errors import FgqError
-from fgq.evaluation import FULL_CLOUDS, HEADLINE, METRICS, Report, combine, evaluate, predict, view_ablation
-from fgq.evaluation.metrics import COSTS, NORMAL_CONSISTENCY
+from fgq.evaluation import DEVIATIONS, FULL_CLOUDS, HEADLINE, METRICS, Report, combine, evaluate, predict, view_ablation
 from fgq.geometry import encode_pose
+from fgq.metrics.table import COSTS, NORMAL_CONSISTENCY
 from fgq.vggt import VGGT, Predictions, VGGTConfig
 
 
@@ -69,7 +69,7 @@ def test_one_row_a_scene_and_metric(model, scenes):
         *COSTS, *NORMAL_CONSISTENCY, *(name for name in METRICS if name.startswith("deviation_"))
     }  # fmt: skip
     assert report.frame.recipe.eq("full precision").all() and report.frame.valid_pixels.eq(3 * 16 * 16).all()
-    assert report.means(prefix="deviation").abs().max() == 0  # a model does not deviate from itself
+    assert report.means(DEVIATIONS).abs().max() == 0  # a model does not deviate from itself
 
 
 def test_batches_and_cached_references_do_not_change_a_number(model, scenes):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fgq.evaluation.seed_noise import flip_p_value, gain_test
+from fgq.evaluation.seed_noise import flip_p_value, gain_test, smallest_visible
 
 SCENES, TRIALS = 40, 800
 
@@ -77,3 +77,14 @@ def test_one_seed_and_one_scene_say_nothing_and_no_noise_says_all():
     sure, nothing = gain_test(np.full((3, 5), 0.25)), gain_test(np.zeros((3, 5)))
     assert sure.exceeds and sure.p_value == 0 and not nothing.exceeds and nothing.p_value == 1
     assert math.isnan(gain_test(np.full((3, 5), np.nan)).p_flips)
+
+
+def test_the_smallest_visible_difference_is_where_the_t_test_gives_five_percent():
+    generator = np.random.default_rng(0)
+    common = generator.normal(0, 1, 5)
+    base, values = common + generator.normal(0, 0.2, 5), common + generator.normal(0, 0.2, 5)
+    paired, apart = smallest_visible(values, base, [5]).loc[5]
+    moved = values - values.mean() + base.mean()
+    assert np.isclose(stats.ttest_rel(moved + paired, base).pvalue, 0.05)
+    assert np.isclose(stats.ttest_ind(moved + apart, base).pvalue, 0.05)
+    assert paired < apart  # what seeds have in common is gone

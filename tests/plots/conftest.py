@@ -1,11 +1,8 @@
 import matplotlib.pyplot as plt
-import pandas as pd
 import pytest
 import torch
 
 from fgq.data import playroom
-from fgq.evaluation.metrics import METRICS
-from fgq.evaluation.report import Report
 from fgq.geometry import encode_pose
 from fgq.vggt import Predictions
 
@@ -35,23 +32,5 @@ def answer():
             world_points=scale * scene.points[None],
             world_points_conf=sure,
         )
-
-    return build
-
-
-@pytest.fixture(scope="session")
-def report_of():
-    """A report of one metric from values [seeds, scenes]."""
-
-    def build(values, recipe="rtn", metric="depth_abs_rel", bits=(4, 4)):
-        about = METRICS[metric]
-        rows = [
-            {"run": "", "recipe": recipe, "weight_bits": bits[0], "activation_bits": bits[1], "seed": seed,
-             "dataset": "made", "scene": f"s{n}", "task": about.task, "metric": metric, "value": float(value),
-             "unit": about.unit, "higher_is_better": about.higher_is_better, "valid_pixels": 1, "seconds": 0.0,
-             "note": ""}
-            for seed, row in enumerate(values) for n, value in enumerate(row)
-        ]  # fmt: skip
-        return Report(pd.DataFrame(rows))
 
     return build

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from fgq import plots
-from fgq.evaluation.pose import auc
+from fgq.metrics.pose import auc
 
 
 def test_the_shaded_area_is_the_auc():

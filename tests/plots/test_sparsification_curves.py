@@ -1,7 +1,7 @@
 import numpy as np
 
 from fgq import plots
-from fgq.evaluation.confidence import sparsification
+from fgq.metrics.confidence import sparsification
 
 
 def test_curves_are_means_over_scenes_of_any_size():

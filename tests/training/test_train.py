@@ -9,8 +9,9 @@ from fgq.errors import FgqError
 from fgq.geometry import encode_pose
 from fgq.training import train as loop
 from fgq.training.objective import CONFIDENCE_REWARD, LOSSES, dense_loss
-from fgq.training.optimiser import update_average
+from fgq.training.optimiser import average_of
 from fgq.training.settings import TrainingSettings, tiny_config
+from fgq.training.train import training_loss
 from fgq.vggt import VGGT, Predictions
 
 SHORT = TrainingSettings(pair_steps=2, steps=4, batch=2, checkpoint_every=2, validation_scenes=2, warmup_steps=2)
@@ -19,12 +20,12 @@ SHORT = TrainingSettings(pair_steps=2, steps=4, batch=2, checkpoint_every=2, val
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
     unbroken = loop.train(tmp_path / "unbroken", SHORT).state_dict()
 
-    def dies_at_step_3(average, model, decay, step):
+    def dies_at_step_3(model, scenes, settings, step):
         if step == 3:
             raise KeyboardInterrupt
-        update_average(average, model, decay, step)
+        return training_loss(model, scenes, settings, step)
 
-    monkeypatch.setattr(loop, "update_average", dies_at_step_3)
+    monkeypatch.setattr(loop, "training_loss", dies_at_step_3)
     with pytest.raises(KeyboardInterrupt):
         loop.train(tmp_path / "broken", SHORT)
     assert pd.read_csv(tmp_path / "broken" / "curve.csv").step.tolist() == [2]
@@ -71,6 +72,17 @@ def test_invalid_pixels_do_not_count():
     scenes["valid"][..., :32] = False
     guess = Predictions(depth=wrong[..., None], depth_conf=torch.ones_like(wrong))
     assert LOSSES["depth"](guess, scenes).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_average_forgets_its_first_steps_and_then_decays():
+    layer, decay = torch.nn.Linear(1, 1, bias=False), 0.5
+    average, expected = average_of(layer, decay), None
+    for step, value in enumerate((3.0, 5.0, -1.0, 2.0, 7.0, 1.0, 1.0, 4.0, 0.0, 6.0, 9.0, 2.0)):
+        torch.nn.init.constant_(layer.weight, value)
+        average.update_parameters(layer)
+        kept = min(decay, (step + 1) / (step + 10))
+        expected = value if expected is None else kept * expected + (1 - kept) * value
+        assert average.module.weight.item() == pytest.approx(expected)
 
 
 def test_rates_warm_up_stay_and_fall_to_zero():

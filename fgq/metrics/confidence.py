@@ -3,6 +3,7 @@
 Sparsification error and its area (AUSE) as in Ilg et al., ECCV 2018 (arXiv:1802.07095).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,12 @@ def sparsification(confidence: Pixels, error: Pixels) -> Sparsification:
     typical = np.bincount(group, weights=error[order]) / np.bincount(group)
     curves = (running_mean(values) / total for values in (typical[group], np.sort(error)))
     return Sparsification(kept, *curves)
+
+
+def mean_curves(found: Sequence[Sparsification], kept: Pixels) -> tuple[Pixels, Pixels]:
+    """By confidence and by error: means over scenes, whose numbers of pixels may differ, at these kept shares."""
+    curves = [[np.interp(kept, s.kept, curve) for curve in (s.by_confidence, s.by_error)] for s in found]
+    return tuple(np.mean(curves, axis=0))
 
 
 def running_mean(values: Pixels) -> Pixels:

@@ -7,19 +7,20 @@ from scipy.spatial.transform import Rotation
 
 from fgq.data import playroom
 from fgq.errors import FgqError
-from fgq.evaluation.points import (
+from fgq.geometry.alignment import align_similarity
+from fgq.metrics.points import (
     FAST_CLOUDS,
     FULL_CLOUDS,
     NORMAL_NEIGHBOURS,
     CloudProtocol,
-    aligned_clouds,
+    SearchedCloud,
     cloud_errors,
-    mean_point_error,
+    normal_agreement,
     refine_by_icp,
+    relative_distance,
     scaled_point_error,
     surface_normals,
 )
-from fgq.geometry.alignment import align_similarity
 
 TURN = Rotation.from_rotvec([0.3, -0.5, 0.2]).as_matrix()
 
@@ -37,14 +38,30 @@ def bent(truth):
     return truth + 0.1 * torch.sin(truth) + 0.05 * noise
 
 
+def mean_point_error(predicted, truth):
+    return relative_distance(align_similarity(predicted, truth).apply(predicted), truth)
+
+
+def aligned_clouds(predicted, truth, reach, protocol=FULL_CLOUDS):
+    """Both clouds, the predicted one after a similarity and ICP, as `measure` does it."""
+    target = SearchedCloud(truth.numpy(), reach)
+    aligned = align_similarity(predicted, truth).apply(predicted).numpy()
+    return SearchedCloud(refine_by_icp(aligned, target, protocol)), target
+
+
 def test_clouds_agree_with_the_reference(golden_metrics):
     """The recorded scores are of clouds after the similarity, before any ICP."""
     data, expected = golden_metrics
     for name in ("points0", "points1"):
         predicted, truth = data[f"{name}.pred"], data[f"{name}.gt"]
-        aligned = align_similarity(predicted, truth).apply(predicted).numpy()
-        normals = data[f"{name}.pred_normals"].numpy(), data[f"{name}.gt_normals"].numpy()
-        found = cloud_errors(aligned, truth.numpy(), *normals)
+        clouds = [SearchedCloud(align_similarity(predicted, truth).apply(predicted).numpy())]
+        clouds += [SearchedCloud(truth.numpy())]
+        for cloud, which in zip(clouds, ("pred", "gt"), strict=True):
+            cloud.normals = data[f"{name}.{which}_normals"].numpy()
+        found = cloud_errors(*clouds)
+        for number, pair in (("nc1", clouds), ("nc2", clouds[::-1])):
+            agreement = normal_agreement(*pair, None)
+            found |= {f"{number}_mean": agreement.mean(), f"{number}_median": np.median(agreement)}
         for measure in set(expected[name]) - {"umeyama_scale"}:
             assert found[measure] == pytest.approx(expected[name][measure], rel=1e-6), measure
         assert found["nc_mean"] == pytest.approx((expected[name]["nc1_mean"] + expected[name]["nc2_mean"]) / 2)
@@ -53,7 +70,7 @@ def test_clouds_agree_with_the_reference(golden_metrics):
 def test_nearest_neighbours_agree_with_brute_force(truth, bent):
     a, b = bent[::20].numpy(), truth[5::20].numpy()
     distances = np.linalg.norm(a[:, None] - b[None], axis=-1)
-    found = cloud_errors(a, b, protocol=CloudProtocol(points=None, normals=0))
+    found = cloud_errors(SearchedCloud(a), SearchedCloud(b), protocol=CloudProtocol(points=None, normals=0))
     assert found["acc_mean"] == pytest.approx(distances.min(1).mean())
     assert found["comp_median"] == pytest.approx(np.median(distances.min(0)))
 
@@ -100,12 +117,13 @@ def test_errors_do_not_see_a_similarity_of_the_prediction(truth, bent):
 def test_icp_undoes_a_small_motion_and_says_nothing(truth, capfd):
     cloud = truth.numpy()
     moved = cloud @ Rotation.from_rotvec([0, 0.004, 0.002]).as_matrix().T + 0.01
-    before, after = (np.linalg.norm(c - cloud, axis=-1).mean() for c in (moved, refine_by_icp(moved, cloud, 0.1)))
+    target = SearchedCloud(cloud, 0.1)
+    before, after = (np.linalg.norm(c - cloud, axis=-1).mean() for c in (moved, refine_by_icp(moved, target)))
     assert after < 0.2 * before
-    far = refine_by_icp(moved + 50, cloud, 0.1)  # no pair is near enough: nothing moves
+    far = refine_by_icp(moved + 50, target)  # no pair is near enough: nothing moves
     np.testing.assert_allclose(far, moved + 50)
     with pytest.raises(FgqError, match="at least 10"):
-        refine_by_icp(cloud[:5], cloud, 0.1)
+        refine_by_icp(cloud[:5], target)
     assert capfd.readouterr() == ("", "")
 
 
@@ -117,7 +135,9 @@ def test_looking_up_some_points_in_the_whole_cloud_is_unbiased(truth, bent):
     for name in ("acc_mean", "comp_mean"):
         assert some[name] == pytest.approx(whole[name], rel=0.06), name
     kept = slice(None, None, len(truth) // 1000)
-    thinned = cloud_errors(clouds[0][kept], clouds[1][kept], protocol=CloudProtocol(points=None, normals=0))
+    thinned = cloud_errors(
+        *(SearchedCloud(cloud.points[kept]) for cloud in clouds), protocol=CloudProtocol(points=None, normals=0)
+    )
     assert thinned["comp_mean"] > 1.15 * whole["comp_mean"]
 
 
@@ -125,8 +145,8 @@ def test_normals_of_a_plane_are_its_own():
     generator = np.random.default_rng(0)
     plane = np.concatenate([generator.uniform(0, 1, (900, 2)), np.zeros((900, 1))], axis=1)
     tilted = plane @ Rotation.from_rotvec([np.pi / 3, 0, 0]).as_matrix().T
-    flat = cloud_errors(plane + [0, 0, 0.01], plane, protocol=FULL_CLOUDS)
-    steep = cloud_errors(tilted, plane, protocol=FULL_CLOUDS)
+    moved, tilted, plane = map(SearchedCloud, (plane + [0, 0, 0.01], tilted, plane))
+    flat, steep = cloud_errors(moved, plane), cloud_errors(tilted, plane)
     assert flat["nc_mean"] == pytest.approx(1) and steep["nc_mean"] == pytest.approx(0.5)
     assert flat["acc_mean"] == pytest.approx(0.01)
 
@@ -138,10 +158,10 @@ def test_normals_of_a_sphere_point_from_its_centre():
     sphere = np.stack([*(np.sqrt(1 - height**2) * (np.cos(turn), np.sin(turn))), height], axis=1)
     cosines = np.abs((surface_normals(3 * sphere + 5) * sphere).sum(1))
     assert cosines.min() > np.cos(np.radians(1))
-    known = np.tile([0.0, 0, 1], (4000, 1))
-    given = cloud_errors(sphere, sphere, known, sphere)["nc_mean"]
-    assert given == pytest.approx(0.5, abs=1e-3)  # |z| is even over [0, 1] on a sphere
-    larger = cloud_errors(1.01 * sphere, sphere)
+    upright, found = SearchedCloud(sphere), SearchedCloud(sphere)
+    upright.normals = np.tile([0.0, 0, 1], (4000, 1))
+    assert cloud_errors(upright, found)["nc_mean"] == pytest.approx(0.5, abs=1e-3)  # |z| is even over [0, 1]
+    larger = cloud_errors(SearchedCloud(1.01 * sphere), found)
     assert larger["nc_mean"] == pytest.approx(1, abs=1e-3) and larger["acc_mean"] == pytest.approx(0.01, rel=0.2)
 
 
@@ -155,7 +175,7 @@ def test_normals_are_the_least_direction_of_the_nearest_neighbours(truth):
 
 
 def test_normals_at_some_points_are_those_at_all(truth, bent):
-    clouds = bent.numpy(), truth.numpy()
+    clouds = SearchedCloud(bent.numpy()), SearchedCloud(truth.numpy())
     whole = cloud_errors(*clouds, protocol=CloudProtocol(points=10, normals=None))
     some = cloud_errors(*clouds, protocol=CloudProtocol(points=10, normals=1500))
     assert some["nc_mean"] != whole["nc_mean"] and some["nc_mean"] == pytest.approx(whole["nc_mean"], abs=0.02)

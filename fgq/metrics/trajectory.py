@@ -39,5 +39,5 @@ def trajectory_errors(predicted: Float[Tensor, "frames 3 4"], truth: Float[Tenso
     return {
         "ate": rms(metrics.APE(metrics.PoseRelation.translation_part)),
         "rpe_translation": rms(metrics.RPE(metrics.PoseRelation.translation_part, **step)),
-        "rpe_rotation_deg": rms(metrics.RPE(metrics.PoseRelation.rotation_angle_deg, **step)),
+        "rpe_rotation": rms(metrics.RPE(metrics.PoseRelation.rotation_angle_deg, **step)),
     }

@@ -1,6 +1,6 @@
 """All accuracies of one scene, or the reason why one cannot be had."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -8,10 +8,11 @@ from torch import Tensor
 
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
-from fgq.evaluation.confidence import Sparsification, sparsification
-from fgq.evaluation.depth import affine_depth_errors, depth_errors, scale_to, valid_depths
-from fgq.evaluation.metrics import METRICS, NORMAL_CONSISTENCY
-from fgq.evaluation.points import (
+from fgq.geometry import decode_pose, transform_points, unproject
+from fgq.geometry.alignment import align_similarity
+from fgq.metrics.confidence import Sparsification, sparsification
+from fgq.metrics.depth import depth_errors, scale_and_shift_to, scale_to, valid_depths
+from fgq.metrics.points import (
     FAST_CLOUDS,
     FEWEST_POINTS,
     CloudProtocol,
@@ -22,56 +23,55 @@ from fgq.evaluation.points import (
     relative_distance,
     scaled_point_error,
 )
-from fgq.evaluation.pose import AUC_THRESHOLDS, auc, pair_errors, recall
-from fgq.evaluation.trajectory import trajectory_errors
-from fgq.geometry import decode_pose, transform_points, unproject
-from fgq.geometry.alignment import align_similarity
+from fgq.metrics.pose import auc, pair_errors, recall
+from fgq.metrics.table import AUC_THRESHOLDS, NORMAL_CONSISTENCY, names
+from fgq.metrics.trajectory import trajectory_errors
 from fgq.vggt import Predictions
 
 ROUNDINGS = 16  # of a float32 prediction, which relative errors of truth itself stay below
-Values = dict[str, float | str]  # a metric's value, or a sentence that says why there is none
 
 
-def valid_mask(scene: Scene) -> Tensor:
-    """Where depth and points can be trusted: [S, H, W]; everywhere when the scene does not say."""
-    if scene.valid is not None:
-        return scene.valid
-    frames, _, height, width = scene.images.shape
-    return torch.ones(frames, height, width, dtype=torch.bool)
+@dataclass(frozen=True)
+class Missing:
+    """Stands for a metric's number where there is none."""
+
+    reason: str
+
+
+Values = dict[str, float | Missing]  # by metric
 
 
 def count_valid_pixels(scene: Scene) -> int:
-    return 0 if scene.depth is None and scene.points is None else int(valid_mask(scene).sum())
+    return 0 if scene.depth is None and scene.points is None else int(scene.valid_mask.sum())
 
 
 def measure(prediction: Predictions, scene: Scene, clouds: CloudProtocol = FAST_CLOUDS) -> Values:
     """All accuracies of one clip (batch size 1) against its scene; `clouds` as in `CloudProtocol`."""
     extrinsics, intrinsics = decode_pose(prediction.pose_enc[0].double(), scene.images.shape[-2:])
-    truth = cache(lambda: TrueCloud(scene))
+    truth = cache(lambda: true_cloud(scene))
     head = cache(lambda: MatchedPoints(prediction.world_points[0], scene))
     lifted = cache(
         lambda: MatchedPoints(unproject(prediction.depth[0, ..., 0].double(), extrinsics, intrinsics), scene)
     )
-    return {
-        **guarded("pose_", lambda: measure_pose(extrinsics, scene), clouds),
-        **guarded("trajectory_", lambda: measure_trajectory(extrinsics, scene), clouds),
-        **guarded("depth_", lambda: depth_errors(*depths(prediction, scene)), clouds),
-        **guarded("affine_depth_", lambda: affine_depth_errors(*depths(prediction, scene)), clouds),
-        **guarded("confidence_depth_", lambda: {"ause": depth_sparsification(prediction, scene).ause}, clouds),
-        **guarded("confidence_points_", lambda: {"ause": sparsify_points(prediction, head()).ause}, clouds),
-        **guarded("point_", lambda: measure_matched_points(head()), clouds),
-        **guarded("points_", lambda: measure_cloud(head(), truth(), clouds), clouds),
-        **guarded("unprojected_", lambda: measure_cloud(lifted(), truth(), clouds), clouds),
+    groups = {
+        "pose": lambda: measure_pose(extrinsics, scene),
+        "trajectory": lambda: trajectory_errors(extrinsics, true_cameras(scene)),
+        "depth": lambda: depth_errors(*depths(prediction, scene)),
+        "affine_depth": lambda: depth_errors(*depths(prediction, scene), scale_and_shift_to),
+        "confidence_depth": lambda: {"ause": depth_sparsification(prediction, scene).ause},
+        "confidence_points": lambda: {"ause": sparsify_points(prediction, head()).ause},
+        "point": lambda: measure_matched_points(head()),
+        "points": lambda: measure_cloud(head(), truth(), clouds),
+        "unprojected": lambda: measure_cloud(lifted(), truth(), clouds),
     }
-
-
-def guarded(prefix: str, measured: Callable[[], dict[str, float]], clouds: CloudProtocol) -> Values:
-    """The measured values under their full names, or for every metric with this prefix why it cannot be had."""
-    try:
-        return {prefix + name: value for name, value in measured().items()}
-    except FgqError as error:
-        unasked = NORMAL_CONSISTENCY if clouds.normals == 0 else ()
-        return {name: str(error) for name in METRICS if name.startswith(prefix) and name not in unasked}
+    unasked = NORMAL_CONSISTENCY if clouds.normals == 0 else ()
+    values: Values = {}
+    for group, measured in groups.items():
+        try:
+            values |= {f"{group}_{name}": value for name, value in measured().items()}
+        except FgqError as error:
+            values |= {name: Missing(str(error)) for name in names(group) if name not in unasked}
+    return values
 
 
 def measure_pose(extrinsics: Tensor, scene: Scene) -> dict[str, float]:
@@ -87,15 +87,6 @@ def measure_pose(extrinsics: Tensor, scene: Scene) -> dict[str, float]:
     }
 
 
-def measure_trajectory(extrinsics: Tensor, scene: Scene) -> dict[str, float]:
-    errors = trajectory_errors(extrinsics, true_cameras(scene))
-    return {
-        "ate": errors["ate"],
-        "rpe_translation": errors["rpe_translation"],
-        "rpe_rotation": errors["rpe_rotation_deg"],
-    }
-
-
 def true_cameras(scene: Scene) -> Tensor:
     if scene.extrinsics is None:
         raise FgqError("the scene has no true cameras")
@@ -106,14 +97,25 @@ def depths(prediction: Predictions, scene: Scene) -> tuple[Tensor, Tensor, Tenso
     """Predicted and true depth [S, H, W] and where the true one can be trusted."""
     if scene.depth is None:
         raise FgqError("the scene has no true depth")
-    return prediction.depth[0, ..., 0], scene.depth, valid_mask(scene)
+    return prediction.depth[0, ..., 0], scene.depth, scene.valid_mask
+
+
+def relative_depth_errors(prediction: Predictions, scene: Scene) -> Tensor:
+    """|predicted - true| / true of all valid pixels, after one scale for the scene. Raises FgqError without depth."""
+    predicted, truth = valid_depths(*depths(prediction, scene))
+    return (scale_to(predicted, truth) - truth).abs() / truth
+
+
+def depth_error_maps(prediction: Predictions, scene: Scene) -> Tensor:
+    """`relative_depth_errors` where they belong: [S, H, W], NaN where invalid."""
+    errors = relative_depth_errors(prediction, scene)
+    return torch.full_like(scene.depth, torch.nan, dtype=errors.dtype).masked_scatter(scene.valid_mask, errors)
 
 
 def depth_sparsification(prediction: Predictions, scene: Scene) -> Sparsification:
-    """Relative depth errors after one scale a scene, by the predicted confidence. FgqError without true depth."""
-    predicted, truth = valid_depths(*depths(prediction, scene))
-    error = (scale_to(predicted, truth) - truth).abs() / truth
-    return order_by_confidence(prediction.depth_conf[0][valid_mask(scene)], error)
+    """Relative depth errors by the predicted confidence. Raises FgqError without true depth."""
+    confidence = prediction.depth_conf[0][scene.valid_mask]
+    return order_by_confidence(confidence, relative_depth_errors(prediction, scene))
 
 
 def point_sparsification(prediction: Predictions, scene: Scene) -> Sparsification:
@@ -148,25 +150,22 @@ def measure_matched_points(points: MatchedPoints) -> dict[str, float]:
     }
 
 
-def measure_cloud(points: MatchedPoints, truth: "TrueCloud", clouds: CloudProtocol) -> dict[str, float]:
-    settled = refine_by_icp(points.aligned.cpu().numpy(), truth.searched, truth.searched.unit, clouds)
-    errors = cloud_errors(settled, truth.searched, protocol=clouds)
-    return {name: value for name, value in errors.items() if not name.startswith(("nc1", "nc2"))}
+def measure_cloud(points: MatchedPoints, truth: SearchedCloud, clouds: CloudProtocol) -> dict[str, float]:
+    settled = refine_by_icp(points.aligned.cpu().numpy(), truth, clouds)
+    return cloud_errors(SearchedCloud(settled), truth, clouds)
 
 
-class TrueCloud:
+def true_cloud(scene: Scene) -> SearchedCloud:
     """A scene's true points, looked up by both predicted clouds."""
-
-    def __init__(self, scene: Scene):
-        _, points = true_points(scene)
-        self.searched = SearchedCloud(points.numpy(), icp_reach(scene.unit, points))
+    _, points = true_points(scene)
+    return SearchedCloud(points.numpy(), icp_reach(scene.unit, points))
 
 
 def true_points(scene: Scene) -> tuple[Tensor, Tensor]:
     """Valid mask [S, H, W] and the true points under it [points, 3], in the first camera's frame as the predictions."""
     if scene.points is None:
         raise FgqError("the scene has no true points")
-    valid = valid_mask(scene)
+    valid = scene.valid_mask
     points = scene.points.double()
     if scene.extrinsics is not None:
         points = transform_points(scene.extrinsics[:1].double().expand(len(points), 3, 4), points)

@@ -11,8 +11,8 @@ from fgq.errors import FgqError
 from fgq.evaluation.evaluate import as_rows, describe
 from fgq.evaluation.report import Report
 from fgq.evaluation.unread import frames_hash, scene_frames_hash
-from fgq.memory.peak import PeakBytes
-from fgq.memory.speed import synchronize
+from fgq.memory.peak import PeakBytes, synchronize
+from fgq.metrics.measure import Missing
 from fgq.vggt import VGGT
 
 REPEATS = 3
@@ -43,14 +43,14 @@ def measure_costs(model: VGGT, scenes: list[Scene], repeats: int = REPEATS, run:
     return Report(pd.DataFrame(rows))
 
 
-def peak_bytes(model: VGGT, images: torch.Tensor) -> float | str:
+def peak_bytes(model: VGGT, images: torch.Tensor) -> float | Missing:
     """Of one forward pass, above what was in use before it; or why it cannot be had."""
     try:
         with PeakBytes(model.device) as peak:
             model(images)
     except FgqError as error:
         model(images)
-        return str(error)
+        return Missing(str(error))
     return float(peak.bytes)
 
 

@@ -5,7 +5,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from fgq.errors import FgqError
-from fgq.evaluation.deviation import deviations
+from fgq.metrics.deviation import deviations
 from fgq.vggt import Predictions
 
 

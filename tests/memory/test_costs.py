@@ -3,11 +3,11 @@ import pytest
 
 from fgq.data import playroom
 from fgq.errors import FgqError
-from fgq.evaluation import costs
-from fgq.evaluation.costs import measure_costs
 from fgq.evaluation.evaluate import evaluate
-from fgq.evaluation.metrics import COSTS, METRICS
 from fgq.evaluation.report import combine
+from fgq.memory import costs
+from fgq.memory.costs import measure_costs
+from fgq.metrics.table import COSTS, METRICS
 
 
 @pytest.fixture(scope="module")

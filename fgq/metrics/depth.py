@@ -1,5 +1,7 @@
 """Depth errors after one scale for the whole scene, or after one scale and one shift."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -7,30 +9,6 @@ from torch import Tensor
 from fgq.errors import FgqError
 
 INLIER_RATIO = 1.25
-
-
-def depth_errors(
-    predicted: Float[Tensor, "*pixels"], truth: Float[Tensor, "*pixels"], valid: Bool[Tensor, "*pixels"]
-) -> dict[str, float]:
-    """AbsRel, SqRel, RMSE (unit of the truth) and the share of pixels within a factor of 1.25.
-
-    Over the valid pixels of all frames of a scene, after scaling the prediction so that both medians agree.
-    The scale is one a scene, not one a frame: frames must agree with each other. Raises FgqError where no pixel is
-    valid, a valid true depth is not positive, or the median prediction is not positive.
-    """
-    predicted, truth = valid_depths(predicted, truth, valid)
-    return errors_of(scale_to(predicted, truth), truth)
-
-
-def affine_depth_errors(
-    predicted: Float[Tensor, "*pixels"], truth: Float[Tensor, "*pixels"], valid: Bool[Tensor, "*pixels"]
-) -> dict[str, float]:
-    """The same errors after one scale and one shift for the whole scene (affine-invariant depth).
-
-    Raises FgqError where no pixel is valid or a valid true depth is not positive.
-    """
-    predicted, truth = valid_depths(predicted, truth, valid)
-    return errors_of(scale_and_shift_to(predicted, truth), truth)
 
 
 def scale_to(predicted: Float[Tensor, "*pixels"], truth: Float[Tensor, "*pixels"]) -> Float[Tensor, "*pixels"]:
@@ -68,7 +46,20 @@ def valid_depths(
     return predicted, truth
 
 
-def errors_of(aligned: Float[Tensor, " valid"], truth: Float[Tensor, " valid"]) -> dict[str, float]:
+def depth_errors(
+    predicted: Float[Tensor, "*pixels"],
+    truth: Float[Tensor, "*pixels"],
+    valid: Bool[Tensor, "*pixels"],
+    align: Callable[[Tensor, Tensor], Tensor] = scale_to,
+) -> dict[str, float]:
+    """AbsRel, SqRel, RMSE (unit of the truth) and the share of pixels within a factor of 1.25.
+
+    Over the valid pixels of all frames of a scene, after `align`: one scale that makes the medians agree, or
+    `scale_and_shift_to` for affine-invariant depth. There is one for a scene, not one for a frame: frames must agree
+    with each other. Raises FgqError where no pixel is valid, a valid true depth is not positive, or `align` does.
+    """
+    predicted, truth = valid_depths(predicted, truth, valid)
+    aligned = align(predicted, truth)
     difference = aligned - truth
     ratio = (aligned / truth).maximum(truth / aligned.clamp(min=1e-12))
     return {

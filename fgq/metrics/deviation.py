@@ -4,8 +4,8 @@ Accuracy hides small moves: a prediction may move without getting worse. These m
 """
 
 from fgq.errors import FgqError
-from fgq.evaluation.pose import rotation_angle
 from fgq.geometry import decode_pose
+from fgq.metrics.pose import rotation_angle
 from fgq.vggt import Predictions
 
 

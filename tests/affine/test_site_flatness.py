@@ -3,8 +3,8 @@ import torch
 
 import fgq
 from fgq.affine import SITES
+from fgq.affine.site_flatness import measure_flatness
 from fgq.affine.sites import linear_inputs
-from fgq.evaluation.site_flatness import measure_flatness
 from fgq.quant.linear import QuantizedLinear
 
 

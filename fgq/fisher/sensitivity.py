@@ -15,9 +15,9 @@ from fgq.affine.sites import SITES
 from fgq.affine.spec import BlockSpec
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
-from fgq.evaluation.deviation import deviations
-from fgq.fisher import FisherTable
 from fgq.fisher.damage import mean_by_kind, predict_damage
+from fgq.fisher.table import FisherTable
+from fgq.metrics.deviation import deviations
 from fgq.quant import OFF_BITS, Grid
 from fgq.vggt import TASK_OUTPUT, TASKS, VGGT, Predictions
 from fgq.vggt.aggregator import FrameLayout, run_block

@@ -7,8 +7,8 @@ import fgq
 from fgq.affine.sites import SITES
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
-from fgq.evaluation.deviation import deviations
-from fgq.evaluation.sensitivity import (
+from fgq.fisher import FisherTable, estimate_fisher
+from fgq.fisher.sensitivity import (
     Part,
     channel_groups,
     measure_sensitivity,
@@ -16,7 +16,7 @@ from fgq.evaluation.sensitivity import (
     single_linears,
     whole_blocks,
 )
-from fgq.fisher import FisherTable, estimate_fisher
+from fgq.metrics.deviation import deviations
 from fgq.vggt import TASK_OUTPUT, VGGT, VGGTConfig
 from fgq.vggt.aggregator import run_block
 from tests.conftest import TOY_SIZES

@@ -1,13 +1,12 @@
 """Relative pose errors of frame pairs, and the accuracy measures made of them (protocol of arXiv:2503.11651)."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fgq.errors import FgqError
 from fgq.geometry import compose_extrinsics, invert_extrinsics
 
-AUC_THRESHOLDS = (3, 5, 15, 30)  # degrees
 RECALL_THRESHOLD = 30  # degrees, of RRA and RTA
 
 
@@ -58,14 +57,22 @@ def auc(
 ) -> Float[Tensor, "*batch"]:
     """Area under the accuracy curve up to `threshold` degrees, percent.
 
-    The larger of both errors of a pair counts; accuracy is taken at 1°, 2°, …, and averaged. A pair at exactly the
-    threshold still counts in the last bin, as in numpy's histogram.
+    Accuracy is taken at 1°, 2°, …, and averaged.
+    """
+    return 100 * pairs_below(rotation, translation, threshold).to(rotation.dtype).mean(dim=(-2, -1))
+
+
+def pairs_below(
+    rotation: Float[Tensor, "*batch pairs"], translation: Float[Tensor, "*batch pairs"], threshold: int
+) -> Bool[Tensor, "*batch pairs {threshold}"]:
+    """Whether a pair's larger error is below 1°, 2°, …, `threshold`.
+
+    A pair at exactly the threshold still counts in the last bin, as in numpy's histogram.
     """
     worst = torch.maximum(rotation, translation)
-    steps = torch.arange(1, threshold + 1, dtype=worst.dtype, device=worst.device)
-    below = worst[..., None] < steps
+    below = worst[..., None] < torch.arange(1, threshold + 1, dtype=worst.dtype, device=worst.device)
     below[..., -1] |= worst == threshold
-    return 100 * below.to(worst.dtype).mean(dim=(-2, -1))
+    return below
 
 
 def recall(errors: Float[Tensor, "*batch pairs"], threshold: float = RECALL_THRESHOLD) -> Float[Tensor, "*batch"]:

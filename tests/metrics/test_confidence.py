@@ -9,9 +9,9 @@ import torch
 
 from fgq.data import playroom
 from fgq.errors import FgqError
-from fgq.evaluation.confidence import sparsification
-from fgq.evaluation.measure import depth_sparsification, measure, point_sparsification
 from fgq.geometry import encode_pose
+from fgq.metrics.confidence import sparsification
+from fgq.metrics.measure import depth_error_maps, depth_sparsification, measure, point_sparsification
 from fgq.vggt import Predictions
 
 UNIFORM = np.random.default_rng(0).permutation((np.arange(1000) + 0.5) / 1000)
@@ -115,4 +115,14 @@ def test_pixels_without_truth_do_not_count(scene):
     assert one == other
     blind = dataclasses.replace(scene, depth=None)
     note = measure(predicted(scene, factor, 0.0, confidence, confidence), blind)["confidence_depth_ause"]
-    assert "no true depth" in note
+    assert "no true depth" in note.reason
+
+
+def test_the_maps_average_to_the_metric_and_leave_out_what_is_invalid(scene):
+    generator = torch.Generator().manual_seed(2)
+    factor, sure = torch.exp(0.2 * torch.randn(scene.depth.shape, generator=generator)), torch.ones_like(scene.depth)
+    partly = dataclasses.replace(scene, valid=torch.rand(scene.depth.shape, generator=generator) < 0.7)
+    answer = predicted(scene, factor, 0.0, sure, sure)
+    found = depth_error_maps(answer, partly)
+    assert found.nanmean().item() == pytest.approx(measure(answer, partly)["depth_abs_rel"], rel=1e-6)
+    assert (found.isnan() == ~partly.valid).all()
