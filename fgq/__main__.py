@@ -1,6 +1,6 @@
 """`python -m fgq` is the command `fgq`."""
 
-from fgq.runs.cli import main
+from fgq.commands.cli import main
 
 if __name__ == "__main__":
     main()

@@ -3,15 +3,19 @@
 import ctypes
 import gc
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import torch
 
 from fgq.errors import FgqError
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"  # what proc(5) wants to hear to forget VmHWM
+SAMPLE_SECONDS = 0.1  # between two looks at other processes
 
 
 class PeakBytes:
@@ -64,3 +68,31 @@ def synchronize(device: torch.device | str) -> None:
     """Waits until a GPU has done what it was told; a CPU always has."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
+
+
+class PeakOfChildren:
+    """A context that says, afterwards, in `bytes` how much resident memory this process's children, and theirs, took
+    together at most, as samples show, and in `seconds` how long it was."""
+
+    def __init__(self):
+        self.bytes, self.seconds = 0, 0.0
+        self.stop = threading.Event()
+
+    def __enter__(self) -> "PeakOfChildren":
+        self.started = time.perf_counter()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+        self.thread.start()
+        return self
+
+    def watch(self) -> None:
+        while not self.stop.wait(SAMPLE_SECONDS):
+            total = 0
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):  # it may have ended since
+                    total += child.memory_info().rss
+            self.bytes = max(self.bytes, total)
+
+    def __exit__(self, *_) -> None:
+        self.seconds = time.perf_counter() - self.started
+        self.stop.set()
+        self.thread.join()

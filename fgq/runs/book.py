@@ -9,10 +9,11 @@ from pathlib import Path
 import yaml
 
 from fgq.errors import FgqError
+from fgq.processes import bound_command
+from fgq.provenance.record import read_json
 from fgq.runs.failure import RunFailure
 from fgq.runs.folder import RunFolder
-from fgq.runs.kernel import bound_command, end_kernel
-from fgq.runs.provenance import read_json
+from fgq.runs.kernel import NOTE, end_kernel
 from fgq.runs.runfile import RunFile
 
 JUPYTER_BOOK = "jupyter_book.cli.main:main"
@@ -45,7 +46,7 @@ def build_pages(run: RunFile, folder: RunFolder, root: Path) -> Path:
         (stage / page).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, stage / f"{page}{source.suffix}")
     folder.kernel.mkdir()
-    command = bound_command(folder.kernel, JUPYTER_BOOK, "build", str(stage), *STRICT)
+    command = bound_command(folder.kernel / NOTE, JUPYTER_BOOK, "build", str(stage), *STRICT)
     try:
         done = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
     finally:

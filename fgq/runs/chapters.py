@@ -8,7 +8,7 @@ import jupytext
 import nbformat
 
 from fgq.errors import FgqError
-from fgq.runs.source import syntax, text_hash
+from fgq.provenance.source import syntax, text_hash
 
 PARAMETERS_TAG = "parameters"
 
@@ -25,6 +25,10 @@ class Chapter:
         """Fingerprint of what the code cells compute; prose, comments and layout do not count."""
         cells = [syntax(without_magics(cell.source)) for cell in code_cells(self.notebook)]
         return text_hash("\0".join(cells))
+
+    def own(self, values: dict) -> dict:
+        """Those that this chapter has parameters for."""
+        return {name: value for name, value in values.items() if name in self.defaults}
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

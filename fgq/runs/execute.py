@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,15 +10,17 @@ import pandas as pd
 
 from fgq.data.frozen import VARIABLE, frozen_hashes, now
 from fgq.errors import FgqError
+from fgq.memory.peak import PeakOfChildren
+from fgq.provenance.record import deciding_versions, provenance, read_json
+from fgq.provenance.replay import FOLDER as REPLAYS
+from fgq.provenance.replay import differences
+from fgq.provenance.results import FOLDER as RESULTS
+from fgq.provenance.results import save_result
+from fgq.provenance.source import SHOWN, file_hash, source_hash, text_hash
 from fgq.runs.folder import RunFolder
-from fgq.runs.kernel import PeakMemory, this_interpreter
+from fgq.runs.kernel import this_interpreter
 from fgq.runs.notebook import execute_notebook, renew
-from fgq.runs.provenance import deciding_versions, provenance, read_json
-from fgq.runs.replay import FOLDER as REPLAYS
-from fgq.runs.replay import differences, short_run
-from fgq.runs.results import check_published, publish
 from fgq.runs.runfile import RunFile, Step
-from fgq.runs.source import SHOWN, file_hash, source_hash, text_hash
 from fgq.writing import whole_file, write_json
 
 
@@ -71,16 +72,34 @@ def replay_first(run: RunFile, out: Path, report: Callable[[str], None]) -> None
     """Makes the short run and leaves its tables in artefacts/replay, where chapters can tell by them which numbers
     they may take up again. Tables that agree with those of an earlier start stay as they are."""
     report("first in short, to know later whether the code still computes the same")
-    made = execute(short_run(run), out / REPLAYS, report=report)
-    kept = out / "artefacts" / REPLAYS
+    for name, fresh in short_tables(run, out / REPLAYS, report).items():
+        before = out / "artefacts" / REPLAYS / f"{name}.csv"
+        if not before.is_file() or differences(pd.read_csv(before), pd.read_csv(fresh), run.replay):
+            copy(fresh, before)
+
+
+def short_tables(run: RunFile, out: Path, report: Callable[[str], None]) -> dict[str, Path]:
+    """Makes the short run in `out`; its files, by the names of the tables that the run publishes."""
+    artefacts = execute(run.in_short(), out, report=report).artefacts
+    check_published(run, artefacts)
+    return {name: artefacts / f"{name}.csv" for name in run.publish}
+
+
+def publish(run: RunFile, artefacts: Path, record: dict) -> None:
+    """Copies the run's published tables that a chapter wrote, by its record, to the book's results."""
     for name in run.publish:
-        fresh, before = made.artefacts / f"{name}.csv", kept / f"{name}.csv"
-        if not fresh.is_file():
-            raise FgqError(f"{run.path}: in short, no chapter wrote {name}.csv, which the run file publishes")
-        if before.is_file() and not differences(pd.read_csv(before), pd.read_csv(fresh), run.replay):
-            continue
-        with whole_file(before) as part:
-            shutil.copyfile(fresh, part)
+        if f"{name}.csv" in record.get("artefacts", {}):
+            about = {field: value for field, value in record.items() if field not in ("artefacts", "key")}
+            save_result(run.book, name, (artefacts / f"{name}.csv").read_text(encoding="utf-8"), about)
+            if run.replay:
+                copy(artefacts / REPLAYS / f"{name}.csv", run.book / RESULTS / REPLAYS / f"{name}.csv")
+
+
+def check_published(run: RunFile, artefacts: Path) -> None:
+    """Raises FgqError when a table that the run file publishes was written by no chapter."""
+    for name in run.publish:
+        if not (artefacts / f"{name}.csv").is_file():
+            raise FgqError(f"{artefacts}: no chapter wrote {name}.csv, which {run.path} publishes")
 
 
 def find_keys(run: RunFile) -> dict[str, str]:
@@ -106,8 +125,12 @@ def provide(run: RunFile, step: Step, folder: RunFolder) -> None:
     for name in step.reads:
         if not (run.book / name).is_file():
             raise FgqError(f"{run.path}: chapter {step.chapter.name} reads {name}, but there is no {run.book / name}")
-        with whole_file(folder.artefacts / name) as part:
-            shutil.copyfile(run.book / name, part)
+        copy(run.book / name, folder.artefacts / name)
+
+
+def copy(source: Path, target: Path) -> None:
+    with whole_file(target) as part:
+        shutil.copyfile(source, part)
 
 
 def execute_step(run: RunFile, step: Step, folder: RunFolder, key: str, label: str, cell_seconds: int | None) -> dict:
@@ -115,13 +138,12 @@ def execute_step(run: RunFile, step: Step, folder: RunFolder, key: str, label: s
     name = step.chapter.name
     provide(run, step, folder)
     before = folder.begin(name)
-    started, loaded_since = time.perf_counter(), now()
+    loaded_since = now()
     environment = {VARIABLE: str(folder.frames)}
-    with this_interpreter(folder.kernel, environment) as connection, PeakMemory() as memory:
+    with this_interpreter(folder.kernel, environment) as connection, PeakOfChildren() as peak:
         device, imported = execute_notebook(
             step.chapter, step.parameters, folder.partial(name), folder.artefacts, label, connection, cell_seconds
         )
-    seconds = time.perf_counter() - started
     renew(step.chapter, folder.partial(name))
     artefacts = folder.finish(name, before, {file for other in run.steps for file in other.reads})
     folder.record(name).unlink(missing_ok=True)  # a kill before the new one must not leave it beside the new notebook
@@ -133,8 +155,8 @@ def execute_step(run: RunFile, step: Step, folder: RunFolder, key: str, label: s
         "needs": {need: run.step(need).all_parameters for need in sorted(needed_by(run, name) - {name})},
         "code_hash": step.chapter.code_hash,
         "key": key,
-        "seconds": round(seconds, 1),
-        "peak_memory_bytes": memory.peak,
+        "seconds": round(peak.seconds, 1),
+        "peak_memory_bytes": peak.bytes,
         "frame_lists": frozen_hashes(folder.frames, loaded_since),
         "artefacts": artefacts,
     }

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fgq import writing
+from fgq.provenance.record import read_json
 from fgq.runs.kernel import end_leftover
-from fgq.runs.provenance import read_json
 
 ENDS = 1 << 20  # bytes at either end of a file that its fingerprint looks at
 

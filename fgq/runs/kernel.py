@@ -1,30 +1,23 @@
-"""The kernel that chapters run in: this interpreter and no other, which ends with its run; what it takes of memory."""
+"""The kernel that chapters run in: this interpreter and no other, which ends with its run."""
 
-import contextlib
 import fcntl
 import json
 import os
 import shutil
 import signal
 import socket
-import sys
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
-
 from fgq.errors import FgqError
-from fgq.runs import bound_process
+from fgq.processes import bound_command, end_processes, session_processes
 from fgq.writing import reason, write_text
 
 KERNEL = "python3"
-NOTE = "process"  # in the kernel's folder: its number, see bound_process
-SAMPLE_SECONDS = 0.1  # between two looks at the kernel's memory
+NOTE = "process"  # in the kernel's folder: its number, see fgq.processes
 GRACE_SECONDS = 2  # to end by itself, for a cell that is stopped and for what a chapter left behind
-LAST_SECONDS = 10  # within which a killed process is gone
 
 
 @contextmanager
@@ -37,7 +30,7 @@ def this_interpreter(folder: Path, variables: dict[str, str]) -> Iterator[Path]:
     interface.
     """
     check_loopback()
-    command = bound_command(folder, "ipykernel.kernelapp:launch_new_instance", "-f", "{connection_file}")
+    command = bound_command(folder / NOTE, "ipykernel.kernelapp:launch_new_instance", "-f", "{connection_file}")
     about = {"argv": command, "display_name": "Python 3", "language": "python"}
     environment = {"IPYTHONDIR": str(folder / "ipython")} | variables
     write_text(folder / "kernels" / KERNEL / "kernel.json", json.dumps(about | {"env": environment}), "the kernel")
@@ -52,12 +45,6 @@ def this_interpreter(folder: Path, variables: dict[str, str]) -> Iterator[Path]:
         else:
             os.environ["JUPYTER_PATH"] = before
         end_kernel(folder, GRACE_SECONDS)
-
-
-def bound_command(folder: Path, function: str, *arguments: str) -> list[str]:
-    """Of a process with its note in `folder` that ends with this one, when it is started in a session of its own."""
-    own = [sys.executable, "-Xfrozen_modules=off", bound_process.__file__, str(os.getpid()), str(folder / NOTE)]
-    return [*own, function, *arguments]
 
 
 def check_loopback() -> None:
@@ -106,11 +93,12 @@ def stopping(folder: Path) -> Iterator[None]:
 
 def interrupt_kernel(folder: Path, done: threading.Event) -> None:
     """As when a cell is stopped in JupyterLab, so that the chapter may tidy up; later kills, until it is `done`."""
-    with contextlib.suppress(OSError, TypeError):  # not there yet, or no more
+    with suppress(OSError, TypeError):  # not there yet, or no more
         os.kill(kernel_session(folder), signal.SIGINT)
     done.wait(GRACE_SECONDS)
     while not done.wait(0.1):
-        signal_session(kernel_session(folder), signal.SIGKILL)
+        with suppress(OSError, TypeError):
+            os.killpg(kernel_session(folder), signal.SIGKILL)
 
 
 def kernel_session(folder: Path) -> int | None:
@@ -119,22 +107,6 @@ def kernel_session(folder: Path) -> int | None:
         return int((folder / NOTE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-def signal_session(session: int | None, number: int) -> bool:
-    """Whether a process of the session is alive to be signalled."""
-    try:
-        os.killpg(session, number) if session else None
-    except OSError:
-        return False
-    return bool(session) and any(is_alive(process, session) for process in psutil.process_iter())
-
-
-def is_alive(process: psutil.Process, session: int) -> bool:
-    try:
-        return os.getpgid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE
-    except (OSError, psutil.Error):
-        return False
 
 
 def end_leftover(folder: Path) -> None:
@@ -148,13 +120,7 @@ def end_leftover(folder: Path) -> None:
 def end_kernel(folder: Path, grace: float) -> None:
     """Kills what is left of a kernel's session after `grace` seconds. Raises FgqError for what does not end."""
     session = kernel_session(folder)
-    for seconds, number in ((grace, 0), (LAST_SECONDS, signal.SIGKILL)):
-        end = time.monotonic() + seconds
-        while alive := signal_session(session, number):
-            if time.monotonic() > end:
-                break
-            time.sleep(0.05)
-    if alive:
+    if not end_processes(lambda: session_processes(session), 0, grace):
         raise FgqError(f"{folder}: a kernel of this run does not end: end its processes, then run again")
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -168,28 +134,3 @@ def is_held(note: Path) -> bool:
     except OSError:
         return False
     return False
-
-
-class PeakMemory:
-    """The largest resident memory, in bytes, of this process's children together while the block runs."""
-
-    def __enter__(self):
-        self.peak, self.stop = 0, threading.Event()
-        self.thread = threading.Thread(target=self.watch, daemon=True)
-        self.thread.start()
-        return self
-
-    def watch(self) -> None:
-        me = psutil.Process()
-        while not self.stop.wait(SAMPLE_SECONDS):
-            total = 0
-            for child in me.children(recursive=True):
-                try:
-                    total += child.memory_info().rss
-                except psutil.Error:  # it ended while we looked
-                    continue
-            self.peak = max(self.peak, total)
-
-    def __exit__(self, *_):
-        self.stop.set()
-        self.thread.join()

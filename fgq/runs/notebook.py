@@ -14,10 +14,10 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from fgq.errors import FgqError
+from fgq.provenance.record import device
 from fgq.runs.chapters import Chapter, code_cells, is_tagged, one_line
 from fgq.runs.failure import RunFailure
 from fgq.runs.kernel import KERNEL
-from fgq.runs.provenance import device
 from fgq.writing import reason, write_text
 
 INJECTED_TAG = "injected-parameters"  # papermill's cell with the run file's parameters

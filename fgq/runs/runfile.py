@@ -1,14 +1,14 @@
 """A run file: which chapters, with which parameters. Everything is checked before anything runs."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from fgq.errors import FgqError
+from fgq.provenance.replay import Replay
 from fgq.runs.chapters import Chapter, read_chapter
 from fgq.runs.parameters import check_parameters, same_kind
 from fgq.runs.plain_yaml import LONGEST_NAME, read_yaml, shown
-from fgq.runs.replay import Replay
 
 TEXTS = [""]  # a list of texts; kinds are told by an example, as parameters are
 KINDS = {"name": "", "description": "", "expected": {}, "defaults": {}, "chapters": [], "publish": TEXTS, "replay": {}}
@@ -28,6 +28,10 @@ class Step:
     @property
     def all_parameters(self) -> dict:
         return self.chapter.defaults | self.parameters
+
+    def with_parameters(self, values: dict) -> "Step":
+        """With those of the values that the chapter has parameters for."""
+        return replace(self, parameters=self.parameters | self.chapter.own(values))
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,11 @@ class RunFile:
         names = ", ".join(step.chapter.name for step in self.steps)
         raise FgqError(f"{self.path}: the run has no chapter {chapter!r}; it has {names}")
 
+    def in_short(self) -> "RunFile":
+        """With the replay's parameters; it publishes nothing."""
+        steps = tuple(step.with_parameters(self.replay.parameters) for step in self.steps)
+        return replace(self, name=f"{self.name} in short", steps=steps, publish=(), replay=None)
+
 
 def read_run_file(path: str | Path) -> RunFile:
     """Raises FgqError for a missing or broken file, an unknown field, chapter or parameter, a value of a wrong type."""
@@ -77,9 +86,7 @@ def read_run_file(path: str | Path) -> RunFile:
     steps: list[Step] = []
     for entry in content["chapters"]:
         steps.append(read_step(path, entry, defaults, tuple(step.chapter.name for step in steps)))
-    unused = [name for name in defaults if not any(name in step.chapter.defaults for step in steps)]
-    if unused:
-        raise FgqError(f"{path}: default {unused[0]!r} is a parameter of none of the chapters")
+    check_all_used(defaults, steps, f"{path}: default")
     return RunFile(
         path=path,
         name=content["name"],
@@ -96,20 +103,15 @@ def read_replay(path: Path, content: dict, steps: list[Step]) -> Replay:
     if ("learned" in content) != ("learned_tolerance" in content):
         raise FgqError(f"{path}: replay: learned and learned_tolerance go together")
     for step in steps:
-        mine = {name: value for name, value in content["parameters"].items() if name in step.chapter.defaults}
-        check_parameters(step.chapter, mine, f"{path}: replay")
-    unused = [name for name in content["parameters"] if not any(name in step.chapter.defaults for step in steps)]
-    if unused:
-        raise FgqError(f"{path}: replay: {unused[0]!r} is a parameter of none of the chapters")
-    for choice in ("rows", "learned"):
+        check_parameters(step.chapter, step.chapter.own(content["parameters"]), f"{path}: replay")
+    check_all_used(content["parameters"], steps, f"{path}: replay:")
+    rows = {"rows": {}, "learned": {}}
+    for choice, chosen in rows.items():
         for column, values in content.get(choice, {}).items():
             if not isinstance(values, list) or any(isinstance(value, list | dict) for value in values):
                 raise FgqError(f"{path}: replay: {choice}: {column} must be a list of values, not {shown(values)}")
-    rows, learned = (
-        {column: tuple(values) for column, values in content.get(choice, {}).items()} for choice in ("rows", "learned")
-    )
-    tolerances = content["tolerance"], content.get("learned_tolerance")
-    return Replay(content["parameters"], tuple(content["compare"]), tolerances[0], rows, learned, tolerances[1])
+            chosen[column] = tuple(values)
+    return Replay(**(content | rows | {"compare": tuple(content["compare"])}))
 
 
 def read_step(path: Path, entry: object, defaults: dict, earlier: tuple[str, ...]) -> Step:
@@ -130,10 +132,15 @@ def read_step(path: Path, entry: object, defaults: dict, earlier: tuple[str, ...
     if unknown:
         raise FgqError(f"{path}: chapter {name} needs {shown(unknown[0])}, which is not listed before it")
     chapter = read_chapter(path.parent.parent, name)
-    shared = {parameter: value for parameter, value in defaults.items() if parameter in chapter.defaults}
-    parameters = shared | entry.get("parameters", {})
+    parameters = chapter.own(defaults) | entry.get("parameters", {})
     check_parameters(chapter, parameters, str(path))
     return Step(chapter, parameters, needs, reads)
+
+
+def check_all_used(parameters: dict, steps: list[Step], where: str) -> None:
+    unused = [name for name in parameters if not any(name in step.chapter.defaults for step in steps)]
+    if unused:
+        raise FgqError(f"{where} {unused[0]!r} is a parameter of none of the chapters")
 
 
 def check_name(name: object, where: str) -> None:

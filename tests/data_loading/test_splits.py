@@ -177,7 +177,7 @@ def test_a_model_keeps_what_it_saw_and_is_not_tested_on_it(toy_model, tmp_path):
 
 def test_a_command_never_calibrates_on_the_test_split(tmp_path, toy_model):
     """The loader's own default is the test split; a download of that alone must not be taken for a calibration."""
-    from fgq.runs.cli import scenes_of
+    from fgq.commands.cli import scenes_of
 
     write_co3d(tmp_path)
     usual = {"split": "calibration", "count": 1, "frames": 4, "seed": 0}

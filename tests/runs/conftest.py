@@ -82,6 +82,12 @@ class TinyBook:
         return execute(read_run_file(self.run_file), self.out, report=told.append, **options), told
 
 
+@pytest.fixture(scope="session")
+def tiny_book() -> type[TinyBook]:
+    """tiny_book(folder).write() makes one; tiny_book(folder) is one that is there."""
+    return TinyBook
+
+
 @pytest.fixture
 def fresh_book(tmp_path) -> TinyBook:
     """Not executed yet."""

@@ -11,8 +11,8 @@ import nbformat
 import pytest
 
 from fgq.errors import FgqError
+from fgq.provenance.record import device
 from fgq.runs.failure import RunFailure
-from fgq.runs.provenance import device
 
 LAST_LINE = "print(count, rate, name, seeds, fast, sys.executable, os.getcwd())"
 
@@ -153,7 +153,7 @@ def test_module_versions_and_shown_files_count(executed_book, monkeypatch, tmp_p
     package = tmp_path / "fgq"
     package.mkdir()
     (package / "grid.py").write_text("def f(x):\n    return x + 1\n")
-    monkeypatch.setattr("fgq.runs.source.PACKAGE", package)
+    monkeypatch.setattr("fgq.provenance.source.PACKAGE", package)
     monkeypatch.setattr("fgq.runs.execute.SHOWN", (package,))
     keys = find_keys(run)
     (package / "grid.py").write_text('def f(x):\n    """Adds one."""\n    return (x + 1)  # one\n')

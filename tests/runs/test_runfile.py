@@ -15,7 +15,7 @@ from fgq.runs.runfile import read_run_file
 
 def through_command_line(monkeypatch, capsys, *arguments):
     """Status and lines on the error stream of `fgq`."""
-    from fgq.runs.cli import main
+    from fgq.commands.cli import main
 
     monkeypatch.setattr(sys, "argv", ["fgq", *map(str, arguments)])
     with pytest.raises(SystemExit) as stopped:

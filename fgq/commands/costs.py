@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fgq.runs.options import Seed
+from fgq.commands.options import Seed
 from fgq.writing import check_new_folder
 
 MOST_FORESEEN = 256  # frames; foreseeing takes a tenth of a second for each

@@ -2,7 +2,8 @@ import subprocess
 
 import pytest
 
-from fgq.runs.source import COMPUTING, PACKAGE, SHOWN, file_hash, source_files, syntax
+from fgq.provenance.source import COMPUTING, PACKAGE, SHOWN, file_hash, source_files, syntax
+from tests.architecture import METHOD
 
 CODE = "def f(x):\n    return x + 1\n"
 
@@ -43,8 +44,12 @@ def test_values_that_look_alike_differ():
 def test_computing_code_is_all_there_and_runs_do_not_count():
     assert all(path.exists() for path in COMPUTING)
     files = source_files()
-    assert "fgq/quant/grid.py" in files and {"fgq/errors.py", "fgq/tensor_files.py"} <= files.keys()
-    assert not any(name.startswith(("fgq/runs", "fgq/training")) for name in files)
+    assert (
+        "fgq/quant/grid.py" in files and {"fgq/errors.py", "fgq/tensor_files.py", "fgq/randomness.py"} <= files.keys()
+    )
+    around = ("runs", "commands", "provenance", "training", "plots", "export", "memory", "checkpoint")
+    assert not any(name.startswith(tuple(f"fgq/{room}/" for room in around)) for name in files)
+    assert all(any(name.startswith(f"fgq/{room}/") for name in files) for room in METHOD if (PACKAGE / room).is_dir())
     assert files.items() <= source_files(SHOWN).items()
     assert "fgq/plots/style.py" in source_files(SHOWN)
 
@@ -57,7 +62,7 @@ def test_binary_files_count_by_their_bytes(tmp_path):
 
 
 def test_cards_and_curves_do_not_count(tmp_path, monkeypatch):
-    monkeypatch.setattr("fgq.runs.source.PACKAGE", tmp_path / "fgq")
+    monkeypatch.setattr("fgq.provenance.source.PACKAGE", tmp_path / "fgq")
     folder = tmp_path / "fgq" / "weights"
     folder.mkdir(parents=True)
     for name in ("README.md", "curve.csv", "config.json", "model.safetensors", "a.py"):

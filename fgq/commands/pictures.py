@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fgq.runs.options import LONGEST_SIDE, MOST_FRAMES, Device, Seed, where
+from fgq.commands.options import LONGEST_SIDE, MOST_FRAMES, Device, Seed, where
 from fgq.writing import check_new_folder
 
 

@@ -1,6 +1,5 @@
-"""The commands `fgq datasets` and `fgq datasets check`, and the scenes that the other commands load."""
+"""The commands `fgq datasets` and `fgq datasets check`."""
 
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -43,16 +42,3 @@ def check(
         broken = len({problem.sequence for problem in found.problems})
         raise FgqError(f"{about}, {len(found.problems)} problems in {broken} sequences: mend them, or download again")
     typer.echo(f"{about}; nothing is wrong (frame list {found.frame_list.hash[:16]})")
-
-
-def load_told(dataset: str, options: dict):
-    """Scenes of a dataset; each sequence that cannot be read becomes a line on the error stream."""
-    import fgq
-    from fgq.data.loaded import UnreadableSequences
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnreadableSequences)
-        scenes = fgq.load_scenes(dataset, **options)
-    for failure in scenes.failures:
-        typer.echo(f"fgq: not read: {failure.sequence}: {failure.reason}", err=True)
-    return scenes

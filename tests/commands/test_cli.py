@@ -15,22 +15,6 @@ import fgq
 from fgq.calibrate import find_recipe
 from fgq.writing import locked
 
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs `fgq` with arguments; returns status, output and error lines."""
-    from fgq.runs.cli import main
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fgq", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        told = capsys.readouterr()
-        return stopped.value.code or 0, told.out, told.err.splitlines()
-
-    return call
-
-
 SCENES = ("--count", 2, "--frames", 2, "--size", 16)
 
 
@@ -344,11 +328,11 @@ def test_photos_are_cut_into_clips_that_calibrate_a_model(command, toy_model, tm
     assert steps == {2}  # of two clips each: the five pictures of the first half make four clips of two neighbours
 
 
-def test_a_missing_extra_is_named(command, fresh_book, monkeypatch):
+def test_a_missing_extra_is_named(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "jupytext", None)
     for module in ("fgq.runs.runfile", "fgq.runs.chapters", "fgq.runs.parameters"):
         monkeypatch.delitem(sys.modules, module, raising=False)
-    status, _, lines = command("run", fresh_book.run_file)
+    status, _, lines = command("run", "any.yaml")
     assert status == 2
     assert lines == ["fgq: jupytext is not installed: pip install -e '.[book]' brings what runs and books need"]
 

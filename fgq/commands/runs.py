@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from fgq.commands.door import Stopped, say
 from fgq.errors import FgqError
-from fgq.runs.door import Stopped, say
 
 
 def run(
@@ -44,7 +44,7 @@ def run(
 
 def compare(first: Path, second: Path) -> None:
     """Paired differences of FIRST from SECOND on the same scenes: two reports (CSV) or two run folders."""
-    from fgq.runs.compare import compare, without_difference
+    from fgq.commands.compare import compare, without_difference
 
     found = compare(first, second)
     typer.echo(found.to_string(index=False))

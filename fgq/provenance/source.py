@@ -4,14 +4,16 @@ import ast
 import hashlib
 import importlib.resources
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(str(importlib.resources.files("fgq")))
-# What decides a number: the model and its weights, data, quantization, Fisher, calibration, evaluation.
-COMPUTED_IN = "errors.py tensor_files.py geometry data vggt quant affine fisher calibrate evaluation weights"
-COMPUTING = tuple(PACKAGE / name for name in COMPUTED_IN.split())
-# What decides a page: all of that, and what chapters show. How a run is made is no part of what it shows.
-SHOWN = tuple(path for path in sorted(PACKAGE.iterdir()) if path.name not in ("runs", "training", "__pycache__"))
+# How a run is made is no part of what it shows; the rest of the package decides a page.
+MAKING = {"__pycache__", "commands", "provenance", "runs", "training"}
+SHOWN = tuple(path for path in sorted(PACKAGE.iterdir()) if path.name not in MAKING)
+# Of this, what only costs, draws, reads and writes decides no number; a new room counts until it is named here.
+AROUND = {"__init__.py", "__main__.py", "checkpoint", "export", "memory", "plots", "processes.py", "writing.py"}
+COMPUTING = tuple(path for path in SHOWN if path.name not in AROUND)
 COUNTED = {".py", ".safetensors"}  # beside config.json; model cards and curves may be edited
 
 
@@ -30,6 +32,12 @@ def source_hash(paths: Iterable[Path] = COMPUTING) -> str:
 
 
 def file_hash(file: Path) -> str:
+    state = file.stat()
+    return hash_in_state(file, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def hash_in_state(file: Path, *_: int) -> str:
     if file.suffix == ".py":
         return text_hash(syntax(file.read_text(encoding="utf-8")))
     with file.open("rb") as stream:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fgq.runs.door import Stopped
+from fgq.commands.door import Stopped
 from fgq.writing import LOCK, check_new_folder, locked, remove_parts
 
 

@@ -1,7 +1,5 @@
 """The commands about datasets, and evaluation of a dataset on disk."""
 
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,21 +8,6 @@ from PIL import Image
 from fgq.data.sampling import FrameList
 
 CAMERA = "0.8 0.8 0.5 0.5 0 0 1 0 0 {} 0 1 0 0 0 0 1 0"
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs `fgq` with arguments; returns status, output and error lines."""
-    from fgq.runs.cli import main
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fgq", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        told = capsys.readouterr()
-        return stopped.value.code or 0, told.out, told.err.splitlines()
-
-    return call
 
 
 def write_clip(root, name, number):

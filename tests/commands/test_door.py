@@ -13,9 +13,9 @@ import pytest
 import typer
 from safetensors import SafetensorError
 
+from fgq.commands.door import run_command
 from fgq.errors import FgqError
 from fgq.processes import is_alive
-from fgq.runs.door import run_command
 from fgq.runs.failure import RunFailure
 
 ROOT = Path(__file__).parents[2]

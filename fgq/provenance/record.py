@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from fgq.runs.source import COMPUTING, PACKAGE, source_files, source_hash
+from packaging.requirements import Requirement
 
-__all__ = ["COMPUTING", "PACKAGE", "commit", "deciding_versions", "provenance", "source_hash", "versions"]
+from fgq.provenance.source import PACKAGE, source_files, source_hash
 
 DECIDING = ("torch", "transformers", "numpy")  # versions that can move a number
 
@@ -23,8 +23,8 @@ def version_of(name: str) -> str:
 
 def versions() -> dict[str, str]:
     """Of Python, of fgq and of all that it needs to compute."""
-    needed = [line.split(";")[0] for line in requires("fgq") or [] if "extra ==" not in line]
-    names = [line.split("[")[0].split("<")[0].split(">")[0].split("=")[0].split("!")[0].strip() for line in needed]
+    needed = [Requirement(line) for line in requires("fgq") or []]
+    names = [each.name for each in needed if not each.marker or each.marker.evaluate({"extra": ""})]
     return {"python": platform.python_version()} | {name: version_of(name) for name in ["fgq", *names]}
 
 
@@ -64,30 +64,30 @@ def device() -> str:
     return f"CPU, {os.cpu_count()} cores"
 
 
-def provenance(
-    parameters: dict, seeds: dict | None = None, imported: list[str] | None = None, computed_on: str | None = None
-) -> dict:
-    """Plain values for JSON. `seeds` are the parameters called seed or seeds unless given.
+def provenance(parameters: dict, imported: list[str] | None = None, computed_on: str | None = None) -> dict:
+    """Plain values for JSON.
 
     commit, source_hash and sources (fingerprint by file) of the computing code, versions, platform, device, parameters,
-    seeds, finished (UTC). With the names of the modules that were `imported`, only their files are sources.
-    The device is this process's where `computed_on` does not name another's.
+    seeds (the parameters of that name), finished (UTC). With the names of the modules that were `imported`, only their
+    files are sources. The device is this process's where `computed_on` does not name another's.
     """
     return {
         "commit": commit(),
         "source_hash": source_hash(),
-        "sources": source_files() if imported is None else used(source_files(), imported),
+        "sources": used(source_files(), imported),
         "versions": versions(),
         "platform": platform.platform(),
         "device": computed_on or device(),
         "parameters": parameters,
-        "seeds": seeds if seeds is not None else {n: v for n, v in parameters.items() if n in ("seed", "seeds")},
+        "seeds": {name: value for name, value in parameters.items() if name in ("seed", "seeds")},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def used(sources: dict[str, str], imported: list[str]) -> dict[str, str]:
-    """The files of these modules, and all that are no modules, such as weights."""
+def used(sources: dict[str, str], imported: list[str] | None) -> dict[str, str]:
+    """The files of these modules, or of all if None are told, and all that are no modules, such as weights."""
+    if imported is None:
+        return sources
     names = {name.replace(".", "/") for name in imported}
     files = {f"{name}.py" for name in names} | {f"{name}/__init__.py" for name in names}
     return {file: mark for file, mark in sources.items() if file in files or not file.endswith(".py")}

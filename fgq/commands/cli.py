@@ -9,12 +9,10 @@ from typing import Annotated
 
 import typer
 
-from fgq.errors import FgqError
-from fgq.processes import MOST_WORKERS, process_pool
-from fgq.runs.costs_cli import info, random_weights
-from fgq.runs.datasets import datasets, load_told
-from fgq.runs.door import run_command
-from fgq.runs.options import (
+from fgq.commands.costs import info, random_weights
+from fgq.commands.datasets import datasets
+from fgq.commands.door import run_command
+from fgq.commands.options import (
     MOST_SCENES,
     Count,
     Dataset,
@@ -30,9 +28,12 @@ from fgq.runs.options import (
     given_fields,
     where,
 )
-from fgq.runs.pictures_cli import predict, render
-from fgq.runs.runs_cli import compare, run
-from fgq.runs.unfinished import unfinished_beside
+from fgq.commands.pictures import predict, render
+from fgq.commands.runs import compare, run
+from fgq.commands.scenes import scenes_of
+from fgq.commands.unfinished import unfinished_beside
+from fgq.errors import FgqError
+from fgq.processes import MOST_WORKERS, process_pool
 from fgq.writing import check_file
 
 app = typer.Typer(
@@ -58,23 +59,6 @@ def about(
     ] = False,
 ) -> None:
     """Fisher-guided quantization of the Visual Geometry Grounded Transformer (VGGT)."""
-
-
-def scenes_of(dataset: str, model, usual: dict, given: dict):
-    """Scenes with the options `given` (not None), and those of the command's `usual` ones that the dataset has.
-
-    Pictures from disk are brought to the model's size and patches unless told.
-    """
-    import inspect
-
-    from fgq.data import find_dataset
-
-    known = inspect.signature(find_dataset(dataset)).parameters
-    if "patch_size" in known:
-        usual = usual | {"size": model.config.img_size, "patch_size": model.config.patch_size}
-    options = {name: value for name, value in usual.items() if name in known}
-    options |= {name: value for name, value in given.items() if value is not None}
-    return load_told(dataset, options)
 
 
 @app.command()
@@ -225,7 +209,3 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # paths may hold what no text holds
     sys.exit(run_command(app))
-
-
-if __name__ == "__main__":
-    main()

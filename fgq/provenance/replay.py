@@ -5,7 +5,7 @@ parameters with which its chapters take seconds. The table of that short run is 
 the code has changed since, the short run is made again and must give the same.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -22,18 +22,6 @@ class Replay:
     # Of rows whose numbers were learnt, by column: there a tipped code acts like another seed.
     learned: dict[str, tuple] = field(default_factory=dict)
     learned_tolerance: float | None = None
-
-
-def short_run(run):
-    """The run file with the replay's parameters; it publishes nothing."""
-    steps = tuple(
-        replace(
-            step,
-            parameters=step.parameters | {n: v for n, v in run.replay.parameters.items() if n in step.chapter.defaults},
-        )
-        for step in run.steps
-    )
-    return replace(run, name=f"{run.name} in short", steps=steps, publish=(), replay=None)
 
 
 def differences(then: pd.DataFrame, now: pd.DataFrame, replay: Replay) -> list[str]:
