@@ -1,7 +1,6 @@
 """Trains vggt-tiny on rendered rooms; stops and resumes at any step."""
 
 import dataclasses
-import os
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from fgq.training.settings import TrainingSettings, tiny_config
 from fgq.training.stream import stream
 from fgq.training.validate import validate
 from fgq.vggt import VGGT
+from fgq.writing import whole_file
 
 
 def training_loss(model: VGGT, scenes: dict[str, Tensor], settings: TrainingSettings, step: int) -> dict[str, Tensor]:
@@ -89,21 +89,18 @@ def averaged(average: dict[str, Tensor]) -> VGGT:
 
 
 def save(path: Path, step, curve, seconds, settings, model, optimisers, average) -> None:
-    """Written beside and moved over, so that a kill leaves the old checkpoint or the new one."""
-    fresh = path.with_suffix(".new")
-    torch.save(
-        {
-            "step": step,
-            "curve": curve,
-            "seconds": seconds,
-            "settings": dataclasses.asdict(settings),
-            "model": model.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in optimisers],
-            "average": average,
-        },
-        fresh,
-    )
-    os.replace(fresh, path)
+    """So that a kill leaves the old checkpoint or the new one."""
+    state = {
+        "step": step,
+        "curve": curve,
+        "seconds": seconds,
+        "settings": dataclasses.asdict(settings),
+        "model": model.state_dict(),
+        "optimisers": [optimiser.state_dict() for optimiser in optimisers],
+        "average": average,
+    }
+    with whole_file(path, "the checkpoint") as part:
+        torch.save(state, part)
 
 
 def restore(path: Path, settings, model, optimisers, average) -> tuple[int, list[dict], float]:
