@@ -46,8 +46,8 @@ def load_model(
 
     What the weights are called is in `model.name_or_path`; a quantized model has the name of those it was made of.
 
-    What fgq saved has a checksum for every tensor, which is compared as it is read; without `verify` it is not, and
-    what need not be converted or moved is not even read. Files of others have none.
+    What fgq saved has a checksum for every tensor, which is compared first, reading the file once without keeping it in
+    memory; without `verify` it is not. Files of others have none.
 
     Names and shapes must fit exactly; only the track head's tensors are left out, with a warning, and named in
     `model.omitted_tensors`. Raises FgqError, one line, for everything else; `fgq.vggt.weights.MisfitError` has lists.
