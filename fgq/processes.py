@@ -17,6 +17,8 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import psutil
 
@@ -80,6 +82,25 @@ def run_bound(parent: str, note: str, function: str, *arguments: str) -> None:
     sys.argv, sys.path = [function, *arguments], sys.path[1:]  # without this file's folder
     module, name = function.split(":")
     getattr(importlib.import_module(module), name)()
+
+
+@contextmanager
+def on_signals(act: Callable[[int, FrameType | None], None]) -> Iterator[dict[int, Any]]:
+    """Inside, SIGINT and SIGTERM call `act`, if they are not ignored and this is the thread that hears of signals.
+
+    What they did before, by number, comes back, and is done again afterwards.
+    """
+    usual = {}
+    if threading.current_thread() is threading.main_thread():
+        usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        usual = {number: handler for number, handler in usual.items() if handler not in (signal.SIG_IGN, None)}
+    for number in usual:
+        signal.signal(number, act)
+    try:
+        yield usual
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
 
 def child_processes() -> set[psutil.Process]:

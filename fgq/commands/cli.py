@@ -146,7 +146,7 @@ def quantize(
         if table is None and (plan.weighting == "fisher" or plan.deals_bits):
             estimator = plan.estimator or "sum_of_outputs"
             table = fgq.estimate_fisher(full, scenes, estimator, seed=seed, cache_dir=unfinished / "fisher")
-        options = {"token_dir": token_dir, "device": place["device"], "resume_dir": unfinished}
+        options = {"token_dir": token_dir, "device": place["device"], "resume_dir": unfinished / "blocks"}
         options |= {} if token_budget is None else {"token_budget": token_budget}
         with process_pool(workers) if workers > 1 else nullcontext() as executor:
             options["executor"] = executor

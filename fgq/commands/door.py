@@ -1,17 +1,14 @@
 """The one door of all commands: whatever goes wrong behind it is one line and a status, and no process stays behind."""
 
 import signal
-import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import SimpleNamespace
+from collections.abc import Callable
 
 import typer
 from safetensors import SafetensorError
 
 from fgq.errors import FgqError
-from fgq.processes import child_processes, end_children
+from fgq.processes import child_processes, end_children, on_signals
 from fgq.runs.failure import RunFailure
 from fgq.writing import reason
 
@@ -32,8 +29,17 @@ def run_command(app: Callable[..., int | None]) -> int:
 
     A signal ends what the command has started too. Errors of the program itself come through as they are.
     """
-    before = child_processes()
-    with one_line_warnings(), interrupted_by_signals() as received:
+    before, received = child_processes(), signal.SIGINT
+
+    def interrupt(number: int, _) -> None:
+        nonlocal received
+        received = number
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)  # a second one ends the process where it stands
+        raise KeyboardInterrupt
+
+    with warnings.catch_warnings(), on_signals(interrupt):
+        warnings.showwarning = lambda message, *_, **__: say(message)  # without a line of source
         line, status = "", STOPPED
         try:
             status = app(standalone_mode=False, prog_name="fgq") or 0  # STOPPED too, which typer makes of an interrupt
@@ -45,7 +51,7 @@ def run_command(app: Callable[..., int | None]) -> int:
                 raise
         if status == STOPPED:
             end_children(before)
-            line, status = line or "stopped", BY_SIGNAL + received.signal
+            line, status = line or "stopped", BY_SIGNAL + received
         if line:
             say(line)
         return status
@@ -80,36 +86,3 @@ def names_memory(told: str) -> bool:
 def say(message: object) -> None:
     """One line on the error stream."""
     typer.echo(f"fgq: {' '.join(str(message).split())}", err=True)
-
-
-@contextmanager
-def one_line_warnings() -> Iterator[None]:
-    """Inside, a warning is a line that says what it says, without a line of source."""
-    shown = warnings.showwarning
-    warnings.showwarning = lambda message, *_, **__: say(message)
-    try:
-        yield
-    finally:
-        warnings.showwarning = shown
-
-
-@contextmanager
-def interrupted_by_signals() -> Iterator[SimpleNamespace]:
-    """Inside, SIGTERM interrupts as SIGINT does, once: a second one of either ends the process where it stands."""
-    received = SimpleNamespace(signal=signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread():  # which alone hears of signals
-        yield received
-        return
-
-    def interrupt(number: int, _) -> None:
-        received.signal = number
-        for each in before:
-            signal.signal(each, signal.SIG_DFL)
-        raise KeyboardInterrupt
-
-    before = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

@@ -23,8 +23,9 @@ def unfinished_beside(out: Path) -> Iterator[tuple[Path, Path]]:
                 remove_parts(check_new_folder(out))  # again: the one before may just have made it
                 yield out, unfinished
             finally:
-                if unfinished.exists() and not any(path.name != LOCK for path in unfinished.iterdir()):
+                kept = [path for path in unfinished.rglob("*") if path.is_file() and path.name != LOCK]
+                if unfinished.exists() and not kept:
                     shutil.rmtree(unfinished)
     except KeyboardInterrupt as error:
-        kept = f"; what is finished is kept in {unfinished}: the same command goes on from it"
-        raise Stopped("stopped" + kept * unfinished.exists()) from error
+        told = f"; what is finished is kept in {unfinished}: the same command goes on from it"
+        raise Stopped("stopped" + told * unfinished.exists()) from error

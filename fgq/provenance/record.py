@@ -64,12 +64,11 @@ def device() -> str:
     return f"CPU, {os.cpu_count()} cores"
 
 
-def provenance(parameters: dict, imported: list[str] | None = None, computed_on: str | None = None) -> dict:
+def provenance(parameters: dict, imported: list[str], computed_on: str) -> dict:
     """Plain values for JSON.
 
-    commit, source_hash and sources (fingerprint by file) of the computing code, versions, platform, device, parameters,
-    seeds (the parameters of that name), finished (UTC). With the names of the modules that were `imported`, only their
-    files are sources. The device is this process's where `computed_on` does not name another's.
+    commit, source_hash of all computing code, sources (fingerprint by file) of the modules that were `imported`,
+    versions, platform, device, parameters, seeds (the parameters of that name), finished (UTC).
     """
     return {
         "commit": commit(),
@@ -77,17 +76,15 @@ def provenance(parameters: dict, imported: list[str] | None = None, computed_on:
         "sources": used(source_files(), imported),
         "versions": versions(),
         "platform": platform.platform(),
-        "device": computed_on or device(),
+        "device": computed_on,
         "parameters": parameters,
         "seeds": {name: value for name, value in parameters.items() if name in ("seed", "seeds")},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def used(sources: dict[str, str], imported: list[str] | None) -> dict[str, str]:
-    """The files of these modules, or of all if None are told, and all that are no modules, such as weights."""
-    if imported is None:
-        return sources
+def used(sources: dict[str, str], imported: list[str]) -> dict[str, str]:
+    """The files of these modules, and all that are no modules, such as weights."""
     names = {name.replace(".", "/") for name in imported}
     files = {f"{name}.py" for name in names} | {f"{name}/__init__.py" for name in names}
     return {file: mark for file, mark in sources.items() if file in files or not file.endswith(".py")}

@@ -10,8 +10,8 @@ from fgq.provenance.source import source_files, text_hash
 from fgq.writing import write_json, write_text
 
 FOLDER = "results"
-KINDS = {"table_hash": str, "sources": dict}  # of a record's fields
-OF_A_RUN = {"run": str, "chapter": str, "code_hash": str, "parameters": dict, "needs": dict}
+TEXTS, MAPPINGS = ("run", "chapter", "code_hash", "table_hash"), ("sources", "parameters", "needs")  # of a record
+KINDS = dict.fromkeys(TEXTS, str) | dict.fromkeys(MAPPINGS, dict)
 
 
 def save_result(book: Path, name: str, table: str, record: dict) -> None:
@@ -29,8 +29,7 @@ def find_result(book: Path, name: str) -> tuple[Path, dict]:
         if not file.is_file():
             raise FgqError(f"{file}: no such result; make it with fgq run on the run file that publishes {name}")
     record = read_json(path)
-    kinds = KINDS | (OF_A_RUN if "run" in record else {})
-    wrong = [field for field, kind in kinds.items() if not isinstance(record.get(field), kind)]
+    wrong = [field for field, kind in KINDS.items() if not isinstance(record.get(field), kind)]
     if wrong:
         raise FgqError(f"{path}: no record of a result ({wrong[0]} is missing): make it again with fgq run")
     return table, record

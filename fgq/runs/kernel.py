@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fgq.errors import FgqError
-from fgq.processes import bound_command, end_processes, session_processes
+from fgq.processes import bound_command, end_processes, on_signals, session_processes
 from fgq.writing import reason, write_text
 
 KERNEL = "python3"
@@ -65,25 +65,17 @@ def stopping(folder: Path) -> Iterator[None]:
 
     An exception amid papermill instead would leave its notebook half written and its tasks to complain.
     """
-    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
-        yield
-        return
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    usual = {number: handler for number, handler in usual.items() if handler not in (signal.SIG_IGN, None)}
     came, done = [], threading.Event()
 
     def stop(number, frame):
         came.append((number, frame))
         threading.Thread(target=interrupt_kernel, args=(folder, done), daemon=True).start()
 
-    for number in usual:
-        signal.signal(number, stop)
     try:
-        yield
+        with on_signals(stop) as usual:
+            yield
     finally:
         done.set()
-        for number, handler in usual.items():
-            signal.signal(number, handler)
         if came:
             number, frame = came[0]
             if callable(usual[number]):

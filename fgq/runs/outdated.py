@@ -17,16 +17,14 @@ from fgq.runs.runfile import RunFile, read_run_file
 def outdated(book: Path, name: str, scratch: Path | None = None, report: Callable[[str], None] = print) -> list[str]:
     """Reasons why a published table no longer follows from code and parameters; empty when it does.
 
-    Fingerprints are compared of the table, of the module's computing code with the weights (file by file), and, for a
-    table that a run file made, of the chapter's code cells, its parameters and those of the chapters it needs. Where
-    only code differs and the run file has a replay, it is made in the folder `scratch`, if there is one, and the
-    reasons are the numbers that it gives differently.
+    Fingerprints are compared of the table, of the module's computing code with the weights (file by file), of the
+    chapter's code cells, its parameters and those of the chapters it needs. Where only code differs and the run file
+    has a replay, it is made in the folder `scratch`, if there is one, and the reasons are the numbers that it gives
+    differently.
     """
     table, record = find_result(book, name)
     told = [] if text_hash(table.read_text(encoding="utf-8")) == record["table_hash"] else [f"{table.name} was edited"]
     code = changed_sources(record)
-    if "run" not in record:
-        return told + code
     try:
         run = read_run_file(book / "runs" / record["run"])
     except FgqError as error:

@@ -68,10 +68,10 @@ def test_a_calibration_that_was_stopped_goes_on_with_the_same_command(
         status, _, lines = command(*call, "--out", tmp_path / "small")
         kept = f"what is finished is kept in {unfinished}: the same command goes on from it"
         assert (status, lines[-1]) == (128 + number, f"fgq: stopped; {kept}")
-    assert [path.name for path in unfinished.glob("*.safetensors")] == ["F0.safetensors"]
+    assert [path.name for path in (unfinished / "blocks").glob("*.safetensors")] == ["F0.safetensors"]
     assert len(list((unfinished / "fisher").glob("*.safetensors"))) == 2  # of two scenes
     status, _, complaint = command(*call, "--out", tmp_path / "small", "--weight-bits", 3)
-    assert status == 2 and "small.unfinished: holds the blocks of another calibration" in complaint[-1]
+    assert status == 2 and "small.unfinished/blocks: holds the blocks of another calibration" in complaint[-1]
     assert not (tmp_path / "small").exists()
     assert command(*call, "--out", tmp_path / "small")[0] == 0
     whole, small = (tmp_path / name / "model.safetensors" for name in ("whole", "small"))

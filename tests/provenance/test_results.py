@@ -6,21 +6,30 @@ import pandas as pd
 import pytest
 
 from fgq.errors import FgqError
-from fgq.provenance.record import provenance, versions
+from fgq.provenance.record import provenance, used, versions
 from fgq.provenance.results import changed_sources, load_result, save_result
 from fgq.provenance.source import source_files
 
 
 @pytest.fixture
 def saved(tmp_path):
-    save_result(tmp_path, "mine", "setting,value\nW4A4,0.25\n", provenance({"seed": 3, "bits": 4}))
+    record = provenance({"seed": 3, "bits": 4}, ["fgq.quant", "fgq.quant.grid"], "a machine")
+    record |= {"run": "demo.yaml", "chapter": "first", "needs": {}, "code_hash": "x"}
+    save_result(tmp_path, "mine", "setting,value\nW4A4,0.25\n", record)
     return tmp_path
 
 
 def test_a_table_comes_back_with_its_record(saved):
     table, record = load_result(saved, "mine")
     pd.testing.assert_frame_equal(table, pd.DataFrame({"setting": ["W4A4"], "value": [0.25]}))
-    assert record["seeds"] == {"seed": 3} and changed_sources(record) == []
+    assert record["seeds"] == {"seed": 3} and record["device"] == "a machine" and changed_sources(record) == []
+
+
+def test_only_what_was_imported_counts_and_what_is_no_module(saved):
+    sources = load_result(saved, "mine")[1]["sources"]
+    assert {"fgq/quant/grid.py", "fgq/quant/__init__.py", "fgq/weights/vggt-tiny/model.safetensors"} <= sources.keys()
+    assert not {"fgq/quant/rounding.py", "fgq/data/folder.py"} & sources.keys()
+    assert used({"a.py": "1", "b.py": "2", "c.json": "3"}, ["b"]) == {"b.py": "2", "c.json": "3"}
 
 
 def test_changed_code_is_named_file_by_file(monkeypatch):
