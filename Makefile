@@ -1,4 +1,5 @@
-# make book, make test, make lab, make clean. The first three set up .venv when it is missing, outdated or half made.
+# make book, make test, make test-cpus, make lab, make clean. All but the last set up .venv when it is missing, outdated
+# or half made.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +7,12 @@ READY := $(VENV)/.ready
 UNFINISHED := $(VENV)/.unfinished
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: book test lab clean
+# Threads that wait for one another give the core away soon, so that work beside other work does not crawl.
+ifndef OMP_WAIT_POLICY
+export GOMP_SPINCOUNT ?= 3000
+endif
+
+.PHONY: book test test-cpus lab clean
 
 book: $(READY)
 	@echo "== Running the chapters, then building the pages (what is up to date is not run again)"
@@ -15,6 +21,10 @@ book: $(READY)
 test: $(READY)
 	@echo "== Testing"
 	$(BIN)/python -m pytest
+
+test-cpus: $(READY)
+	@echo "== Testing as other CPUs would: QUICK=1 takes the tests in which a bit more or less shows"
+	$(BIN)/python -m tests.other_cpus $(if $(QUICK),--quick)
 
 lab: $(READY)
 	@echo "== Opening the book's folder in JupyterLab; open a chapter with: right click, Open With, Notebook"

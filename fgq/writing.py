@@ -26,7 +26,7 @@ def whole_file(path: str | Path, what: str = "the file") -> Iterator[Path]:
     After an error or a kill, `path` is as it was. Folders on the way are made. The file gets the usual permissions,
     whatever its writer gave it. Raises FgqError where the disk does not take it.
     """
-    path = Path(path).expanduser()
+    path = check_name(path)
     part = part_of(path)
     try:
         try:
@@ -157,7 +157,7 @@ def locked(folder: str | Path, what: str = "another process") -> Iterator[Path]:
 
     The system lets go of it when a process ends, however it ends.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)

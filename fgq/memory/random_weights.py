@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from fgq.errors import FgqError
+from fgq.tensor_files import ALIGNMENT
 from fgq.vggt import VGGTConfig
 from fgq.vggt.saved import WEIGHTS_FILE
 from fgq.vggt.weights import empty_model
 from fgq.writing import check_name, whole_folder
 
 DEVIATION = 0.02  # of every random value; small enough that depth and points stay finite at any depth of the model
-ALIGNMENT = 8  # bytes; of the header, as the format asks for
 
 
 def public_shapes(config: VGGTConfig) -> dict[str, tuple[int, ...]]:
@@ -36,12 +36,14 @@ def write_random_weights(folder: str | Path, shapes: Mapping[str, tuple[int, ...
     Norms' weights are near 1, everything else near 0. The file is written in the safetensors format directly: its own
     writer wants all tensors in memory at once. Raises FgqError as `fgq.writing.whole_folder` does.
     """
+    # Large ones first: their sizes are multiples of 64 bytes, and a small one would shift all behind it.
+    shapes = dict(sorted(shapes.items(), key=lambda item: -torch.Size(item[1]).numel()))
     header, end = {}, 0
     for name, shape in shapes.items():
         start, end = end, end + 4 * torch.Size(shape).numel()
         header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps({"__metadata__": {"format": "pt"}} | header).encode()
-    text += b" " * (-len(text) % ALIGNMENT)
+    text += b" " * (-(8 + len(text)) % ALIGNMENT)  # so that tensors may stay mapped from the file
     generator = torch.Generator().manual_seed(seed)
     with whole_folder(folder, "random weights") as part, (part / WEIGHTS_FILE).open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)

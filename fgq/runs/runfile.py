@@ -13,7 +13,7 @@ from fgq.runs.plain_yaml import LONGEST_NAME, read_yaml, shown
 TEXTS = [""]  # a list of texts; kinds are told by an example, as parameters are
 KINDS = {"name": "", "description": "", "expected": {}, "defaults": {}, "chapters": [], "publish": TEXTS, "replay": {}}
 REPLAY_KINDS = {"parameters": {}, "compare": TEXTS, "tolerance": 0.1}
-REPLAY_OPTIONS = {"rows": {}, "learned": {}, "learned_tolerance": 0.1}
+REPLAY_OPTIONS = {"rows": {}, "learned": {}}
 NAME = r"\w[\w.-]*"  # of a chapter, a table, a run: no folder in it, and not hidden
 CHAPTER_KINDS = {"chapter": "", "parameters": {}, "needs": TEXTS, "reads": TEXTS}
 
@@ -100,8 +100,6 @@ def read_run_file(path: str | Path) -> RunFile:
 
 def read_replay(path: Path, content: dict, steps: list[Step]) -> Replay:
     check_fields(content, REPLAY_KINDS | REPLAY_OPTIONS, set(REPLAY_KINDS), f"{path}: replay")
-    if ("learned" in content) != ("learned_tolerance" in content):
-        raise FgqError(f"{path}: replay: learned and learned_tolerance go together")
     for step in steps:
         check_parameters(step.chapter, step.chapter.own(content["parameters"]), f"{path}: replay")
     check_all_used(content["parameters"], steps, f"{path}: replay:")

@@ -18,7 +18,7 @@ def test_differences_are_told_with_their_row():
     assert differences(then, then.assign(metric=["a", "c"]), replay) == ["column metric differs"]
     assert differences(then, then.assign(mean=[9.0, 0.0]), Replay({}, ("mean",), 0.01, {"metric": ("b",)})) == []
     assert differences(then, then.assign(mean=[1.0, 9.0]), Replay({}, ("mean",), 0.01, {"metric": ("b",)}))
-    learnt = Replay({}, ("mean",), 0.01, learned={"metric": ("b",)}, learned_tolerance=0.5)
+    learnt = Replay({}, ("mean",), 0.01, learned={"metric": ("b",)})
     then = then.assign(mean=[1.0, 1.0])
     assert differences(then, then.assign(mean=[1.0, 1.4]), learnt) == []
     assert differences(then, then.assign(mean=[1.0, 1.6]), learnt) == ["mean of b was 1, is 1.6"]
