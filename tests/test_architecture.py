@@ -73,7 +73,7 @@ def test_functions_are_short_and_take_few_arguments():
             long.append(f"{name}: {length} lines")
         given = [each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
         given = [each for each in given if each not in ("self", "cls", "ctx")]
-        free = name in VERBS or room(name) == "commands" or name.endswith((".load", "VGGTConfig.__init__"))
+        free = name in VERBS or room(name) == "commands" or name.endswith(".load") or name == "fgq.vggt.config.__init__"
         if len(given) > 8 and not free:
             wide.append(f"{name}: {len(given)} parameters")
     assert (long, wide) == ([], [])

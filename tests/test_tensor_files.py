@@ -11,7 +11,17 @@ from safetensors.torch import load_file, save_file
 import fgq
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
-from fgq.tensor_files import ALIGNMENT, DTYPES, aligned, read_tensors, save_tensors
+from fgq.tensor_files import (
+    ABOUT_CHECKSUM,
+    ALIGNMENT,
+    CHECKSUMS,
+    DTYPES,
+    DamagedFile,
+    about_checksum,
+    aligned,
+    read_tensors,
+    save_tensors,
+)
 from tests.misaligned import MisalignedFile, misaligned
 
 OUTPUTS = ("pose_enc", "depth", "depth_conf", "world_points", "world_points_conf")
@@ -111,3 +121,28 @@ def test_what_is_written_is_safetensors_equal_for_equal_content_and_aligned_wher
     with pytest.raises(FgqError, match="tensor odd is of type torch.complex64"):
         save_tensors(tmp_path / "c", {"odd": torch.zeros(2, dtype=torch.complex64)}, {})
     assert not (tmp_path / "c").exists()
+
+
+def test_a_flipped_bit_in_any_byte_of_the_header_is_seen(tmp_path):
+    """Also in the name of a tensor that a reader can do without."""
+    path = tmp_path / "table.safetensors"
+    save_tensors(path, {"values": torch.rand(2, 3), "by_kind": torch.rand(2, 16)}, {"format": "table"})
+    content = path.read_bytes()
+    for place in range(8 + struct.unpack("<Q", content[:8])[0]):
+        harmed = bytearray(content)
+        harmed[place] ^= 1 << place % 8
+        path.write_bytes(harmed)
+        with pytest.raises(FgqError):
+            read_tensors(path, ["values"])
+    path.write_bytes(content.replace(b'"by_kind":{', b'"by_kinD":{'))
+    with pytest.raises(DamagedFile, match="its tensors' names are not as they were written"):
+        read_tensors(path, ["values"])
+
+
+@pytest.mark.parametrize("checksums", ["[1", "[1]", "3", "[" * 9999, "9" * 5000])
+def test_checksums_that_are_none_are_told(tmp_path, checksums):
+    about = {CHECKSUMS: checksums}
+    path = tmp_path / "table.safetensors"
+    save_file({"values": torch.zeros(2)}, path, metadata=about | {ABOUT_CHECKSUM: about_checksum(about)})
+    with pytest.raises(DamagedFile, match="its checksums cannot be read"):
+        read_tensors(path)

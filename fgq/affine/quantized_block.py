@@ -1,5 +1,8 @@
 """The block that inference runs: integer codes, fixed transforms, folded diagonals."""
 
+from dataclasses import asdict
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -33,6 +36,9 @@ class QuantizedBlock(Block):
             self.set_submodule(site.linear, QuantizedLinear(width, out, spec.weight_at(site), spec.activation, clips))
             self.transforms[site.name] = empty_transform(site, width, num_heads, spec.transforms)
         self.requires_grad_(False)
+
+    def description(self) -> dict[str, Any]:
+        return asdict(self.spec)
 
     def prepare(self, path: str, x: Tensor) -> Tensor:
         return self.transforms[SITE_OF_LINEAR[path].name](x)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -89,22 +89,42 @@ def quantize(
     weights = find_weights(recipe, fisher, model)
     if recipe.weighting == "fisher" or recipe.deals_bits:
         recipe = replace(recipe, estimator=fisher.estimator if isinstance(fisher, FisherTable) else None)
-    device = torch.device(device or model.device)
-    parts = round_parts(model, recipe)
-    result = Result(model, in_place, parts, Seen.of(scenes))
+    result = Result(model, in_place, round_parts(model, recipe), Seen.of(scenes))
     if not scenes and not recipe.needs_scenes:
-        for index, (name, block) in enumerate(model.aggregator.blocks()):
-            if name in wanted:
-                result.take(*round_block(name, block, recipe.of_block(index), derived_generator(seed, index)))
-                result.exchange(name)
-        return result.finish(recipe, seed, measure_parts(model, parts, (), recipe.scenes_per_step))
+        return round_blindly(result, wanted, recipe, seed)
     check_scenes(scenes, recipe)
+    device = torch.device(device or model.device)
     with moved(model.aggregator, device) if recipe.scene_choice != "all" else nullcontext():
         scenes = chosen_scenes(model, scenes, recipe, seed)
     check_scenes(scenes, recipe)
-    shape = tokens_shape(model, scenes)
-    layouts = TokenLayouts(model.config, scenes[0].images, device)
-    recipe, store = place_tokens(recipe, shape, token_budget, token_dir)
+    recipe, store = place_tokens(recipe, tokens_shape(model, scenes), token_budget, token_dir)
+    calibration = Calibration(recipe, weights, seed, TokenLayouts(model.config, scenes[0].images, device))
+    workshop = Workshop(store, token_budget, executor, resume_dir, progress)
+    return calibrate(result, scenes, wanted, calibration, fisher, workshop)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What decides how the work is done, and nothing of its result."""
+
+    store: TokenStore
+    token_budget: int
+    executor: Executor | None
+    resume_dir: str | Path | None
+    progress: bool
+
+
+def calibrate(
+    result: Result,
+    scenes: Sequence[Scene],
+    wanted: set[str],
+    calibration: Calibration,
+    fisher: FisherTable | Weights | None,
+    workshop: Workshop,
+) -> VGGT:
+    """Bits are dealt where they are to be, then what is not finished yet is calibrated."""
+    model, recipe, seed = result.model, calibration.recipe, calibration.seed
+    device, store, parts = calibration.layouts.device, workshop.store, result.parts
 
     def embed() -> SceneTokens:
         with moved(model.aggregator, device, but=("frame_blocks", "global_blocks")):
@@ -113,24 +133,36 @@ def quantize(
     inputs = None
     if recipe.deals_bits:
         inputs = embed()
-        recipe = allocate_bits(model, inputs, fisher, Calibration(recipe, weights, seed, layouts), store)
+        recipe = allocate_bits(model, inputs, fisher, calibration, store)
+        calibration = replace(calibration, recipe=recipe)
     part_logs: tuple[PartLog, ...] = ()
     if parts:
         with moved(model, device):
             part_logs = measure_parts(model, parts, scenes, recipe.scenes_per_step)
+    resume_dir, weights = workshop.resume_dir, calibration.weights
     plan = describe_calibration(model, scenes, recipe, weights, seed, device) if resume_dir is not None else {}
-    calibration = Calibration(recipe, weights, seed, layouts)
     with finished_blocks(resume_dir, plan) as finished:
-        schedule = Schedule(result, finished, wanted, calibration, progress)
+        schedule = Schedule(result, finished, wanted, calibration, workshop.progress)
         if schedule.missing and inputs is None:
             inputs = embed()
         seen = inputs  # as published, no block sees the rounding of what comes before it
         if schedule.missing and recipe.block_inputs == "quantized" and "encoder" in parts:
             with exchanged(model, {"encoder": parts["encoder"]}):
                 seen = embed()
-        waiting = 2 * prod(shape) * getattr(torch, recipe.token_dtype).itemsize  # bytes of a block's inputs and targets
-        schedule.run(inputs, seen, store, executor, at_once=max(2, token_budget // waiting))
+        dtype = getattr(torch, recipe.token_dtype)
+        waiting = 2 * prod(tokens_shape(model, scenes)) * dtype.itemsize  # bytes of a block's inputs and targets
+        schedule.run(inputs, seen, store, workshop.executor, at_once=max(2, workshop.token_budget // waiting))
     return result.finish(recipe, seed, part_logs)
+
+
+def round_blindly(result: Result, wanted: set[str], recipe: Recipe, seed: int) -> VGGT:
+    """By a recipe that looks at no activations."""
+    model = result.model
+    for index, (name, block) in enumerate(model.aggregator.blocks()):
+        if name in wanted:
+            result.take(*round_block(name, block, recipe.of_block(index), derived_generator(seed, index)))
+            result.exchange(name)
+    return result.finish(recipe, seed, measure_parts(model, result.parts, (), recipe.scenes_per_step))
 
 
 def check_blocks(model: VGGT, recipe: Recipe, blocks: Sequence[str] | None) -> set[str]:

@@ -22,8 +22,8 @@ from fgq.quant.clipping import FixedClip
 from fgq.quant.grid import Grid
 from fgq.quant.linear import QuantizedLinear
 from fgq.vggt.model import VGGT
+from fgq.vggt.saved import PARTS, part_description
 
-PATHS = {"encoder": "aggregator.patch_embed", "camera_head": "camera_head"}  # by the recipe's field
 FULL_PRECISION = ("embed_pose", "pose_branch")  # first names of layers that no part rounds
 
 Parts = dict[str, nn.Module]
@@ -53,11 +53,11 @@ def with_layers(part: nn.Module, weight: Grid, activation: Grid, rounds: bool) -
 def round_parts(model: VGGT, recipe: Recipe) -> Parts:
     """The parts that the recipe rounds, by its fields' names; the model stays as it was. Raises RecipeError."""
     parts = {}
-    for name, path in PATHS.items():
+    for name, path in PARTS.items():
         if getattr(recipe, name) == "full_precision":
             continue
         part = model.get_submodule(path)
-        if grids_of(part) is not None:
+        if part_description(part) is not None:
             raise RecipeError(f"the {name} is quantized already: quantize the full-precision model instead")
         for layer, linear in layers_of(part).items():
             recipe.check_groups(f"{path}.{layer}", linear.in_features)
@@ -67,27 +67,20 @@ def round_parts(model: VGGT, recipe: Recipe) -> Parts:
 
 def install(model: VGGT, parts: Parts) -> None:
     for name, part in parts.items():
-        model.set_submodule(PATHS[name], part.to(model.device))
+        model.set_submodule(PARTS[name], part.to(model.device))
 
 
 @contextmanager
 def exchanged(model: VGGT, parts: Parts) -> Iterator[None]:
     """The model with other parts while inside; afterwards as it was."""
-    home = {name: model.get_submodule(PATHS[name]) for name in parts}
+    home = {name: model.get_submodule(PARTS[name]) for name in parts}
     for name, part in parts.items():
-        model.set_submodule(PATHS[name], part)
+        model.set_submodule(PARTS[name], part)
     try:
         yield
     finally:
         for name, part in home.items():
-            model.set_submodule(PATHS[name], part)
-
-
-def grids_of(part: nn.Module) -> tuple[Grid, Grid] | None:
-    """Of weights and activations, None for a part in full precision; all layers of a part share them."""
-    layers = (module for module in part.modules() if isinstance(module, QuantizedLinear))
-    first = next(layers, None)
-    return None if first is None else (first.weight_grid, first.activation_grid)
+            model.set_submodule(PARTS[name], part)
 
 
 @torch.no_grad()
@@ -99,7 +92,7 @@ def measure_parts(model: VGGT, parts: Parts, scenes: Sequence[Scene], scenes_per
     """
     logs = []
     for name, part in parts.items():
-        full = model.get_submodule(PATHS[name])
+        full = model.get_submodule(PARTS[name])
         part.to(model.device)
         error, scale, count = 0.0, 0.0, 0
         for batch in batches(len(scenes), scenes_per_step):

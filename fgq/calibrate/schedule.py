@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from fgq.affine.quantized_block import QuantizedBlock, empty_quantized_block
 from fgq.calibrate.log import BlockLog, PartLog, Quantization
 from fgq.calibrate.loop import block_problems, calibrate_block
-from fgq.calibrate.parts import PATHS, Parts, install
+from fgq.calibrate.parts import Parts, install
 from fgq.calibrate.problem import BlockProblem, Calibration
 from fgq.calibrate.recipe import Recipe
 from fgq.calibrate.resume import FinishedBlocks
@@ -21,6 +21,7 @@ from fgq.calibrate.tokens import SceneTokens, batches
 from fgq.calibrate.workers import run_all
 from fgq.data.disjoint import Seen
 from fgq.vggt.model import VGGT
+from fgq.vggt.saved import PARTS
 
 
 class Result:
@@ -46,7 +47,7 @@ class Result:
         if not self.in_place:  # the full-precision blocks are not copied first
             pairs = ((block, self.fixed.get(name, block)) for name, block in self.model.aggregator.blocks())
             memo = {id(old): new for old, new in pairs if new is not old}
-            memo |= {id(self.model.get_submodule(PATHS[name])): part for name, part in self.parts.items()}
+            memo |= {id(self.model.get_submodule(PARTS[name])): part for name, part in self.parts.items()}
             small = copy.deepcopy(self.model, memo=memo)
         install(small, self.parts)
         logs = tuple(self.logs[name] for name in self.model.config.block_names if name in self.logs)

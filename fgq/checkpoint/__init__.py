@@ -1,6 +1,6 @@
 """Models on disk."""
 
 from fgq.checkpoint.load import load_model
-from fgq.checkpoint.save import save
+from fgq.vggt.saved import save
 
 __all__ = ["load_model", "save"]

@@ -7,15 +7,11 @@ from pathlib import Path
 from fgq.checkpoint.hub import HubOptions, fetch_snapshot, is_hub_id
 from fgq.errors import FgqError
 from fgq.tensor_files import CHECKSUMS, DamagedFile, read_metadata
+from fgq.vggt.saved import CONFIG_FILE, INDEX_FILE, QUANTIZATION_FILE, TORCH_INDEX_FILE, WEIGHTS_FILE
 from fgq.writing import reason
 
 SHIPPED = Path(__file__).parent.parent / "weights"  # models that come with the package
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
 TORCH_WEIGHTS_FILE = "pytorch_model.bin"
-TORCH_INDEX_FILE = "pytorch_model.bin.index.json"
-QUANTIZATION_FILE = "quantization.json"
 TORCH_SUFFIXES = (".pt", ".pth", ".bin")
 INDEX_SUFFIX = ".index.json"
 

@@ -6,14 +6,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fgq.checkpoint.files import CONFIG_FILE, QUANTIZATION_FILE, ModelFiles, find_files
+from fgq.checkpoint.files import ModelFiles, find_files
 from fgq.checkpoint.hub import HubOptions
-from fgq.checkpoint.quantized import lasting, rebuild
+from fgq.checkpoint.quantized import rebuild
 from fgq.checkpoint.tensors import list_tensors, stream_tensors
 from fgq.errors import FgqError
 from fgq.tensor_files import aligned
 from fgq.vggt import VGGT, VGGTConfig
 from fgq.vggt.infer_config import SIZES, build_config
+from fgq.vggt.saved import CONFIG_FILE, QUANTIZATION_FILE, lasting
 from fgq.vggt.weights import check_fit, empty_model, fill, report_omitted
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # in which a model can compute
@@ -45,8 +46,8 @@ def load_model(
 
     What the weights are called is in `model.name_or_path`; a quantized model has the name of those it was made of.
 
-    What fgq saved has a checksum for every tensor, which is compared as it is read; without `verify` it is not, and
-    what need not be converted or moved is not even read. Files of others have none.
+    What fgq saved has a checksum for every tensor, which is compared first, reading the file once without keeping it in
+    memory; without `verify` it is not. Files of others have none.
 
     Names and shapes must fit exactly; only the track head's tensors are left out, with a warning, and named in
     `model.omitted_tensors`. Raises FgqError, one line, for everything else; `fgq.vggt.weights.MisfitError` has lists.

@@ -1,53 +1,22 @@
 """Which blocks and parts of a checkpoint are quantized, and how: quantization.json."""
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 
 import torch
 from torch import nn
 
 from fgq.affine import BlockSpec, QuantizedBlock, empty_quantized_block
 from fgq.calibrate import Quantization
-from fgq.calibrate.parts import PATHS, grids_of, install, with_layers
+from fgq.calibrate.parts import install, with_layers
 from fgq.errors import FgqError
 from fgq.quant import Grid
 from fgq.vggt import VGGT, VGGTConfig
+from fgq.vggt.saved import FORMAT, PARTS
 from fgq.writing import reason
 
-FORMAT = "fgq-quantized-1"
 SIDES = ("weight", "activation")
 FIELDS = {"blocks": dict, "parts": dict, "model": str}  # of a description, and their types
 UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
-
-
-def describe(model: VGGT) -> dict:
-    """What `rebuild` needs: each quantized block's spec by its name, and how it was calibrated, where that is known.
-
-    Also the full-precision weights' name, and both grids of the encoder and the camera head where they are rounded.
-
-    {} for a model without quantized blocks and parts.
-    """
-    blocks = {
-        name: asdict(block.spec) for name, block in model.aggregator.blocks() if isinstance(block, QuantizedBlock)
-    }
-    found = {name: grids_of(model.get_submodule(path)) for name, path in PATHS.items()}
-    parts = {name: dict(zip(SIDES, map(asdict, grids), strict=True)) for name, grids in found.items() if grids}
-    if not blocks and not parts:
-        return {}
-    calibration = model.quantization.to_dict() if model.quantization is not None else None
-    about = {"format": FORMAT, "quant_method": "fgq", "model": model.name_or_path}
-    return about | {"blocks": blocks, "parts": parts, "calibration": calibration}
-
-
-def lasting(description: dict) -> dict:
-    """All of it but the seconds that each block took: what another run of the same calibration would say too."""
-    calibration = description.get("calibration")
-    blocks = calibration.get("blocks") if isinstance(calibration, dict) else None
-    if not isinstance(blocks, list | tuple):
-        return description
-    kept = [
-        {k: v for k, v in block.items() if k != "seconds"} if isinstance(block, dict) else block for block in blocks
-    ]
-    return description | {"calibration": calibration | {"blocks": kept}}
 
 
 def rebuild(model: VGGT, description: dict, source: str) -> None:
@@ -69,9 +38,9 @@ def rebuild(model: VGGT, description: dict, source: str) -> None:
             raise FgqError(f"{source}: quantization.json describes block {name}, which the model does not have")
         model.aggregator.replace_block(name, build_block(model.config, content, name, source))
     for name, content in parts.items():
-        if name not in PATHS:
+        if name not in PARTS:
             raise FgqError(f"{source}: quantization.json describes part {name}, which fgq does not round")
-        install(model, {name: build_part(model.get_submodule(PATHS[name]), content, name, source)})
+        install(model, {name: build_part(model.get_submodule(PARTS[name]), content, name, source)})
     model.name_or_path = called
     calibration = description.get("calibration")
     model.quantization = read_calibration(calibration, source) if calibration is not None else None

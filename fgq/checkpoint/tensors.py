@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fgq.checkpoint.files import TORCH_SUFFIXES, ModelFiles
 from fgq.errors import FgqError
-from fgq.tensor_files import check_tensor, known_checksums, read_metadata
+from fgq.tensor_files import Verifier
 from fgq.writing import reason
 
 NOT_WEIGHTS = {
@@ -56,10 +56,11 @@ def stream_tensors(
     """
     for path in files.weights:
         mapped, copied = map_tensors(path), 0
-        checksums = checksums_in(path) if verify else {}
+        verifier = Verifier(path) if verify and path.suffix not in TORCH_SUFFIXES else None
         for name in [name for name in mapped if name not in left_out]:
             tensor = mapped.pop(name)
-            check_tensor(path, name, tensor, checksums)
+            if verifier is not None:
+                verifier.check(name)
             changed = change(tensor)
             if changed is not tensor:
                 copied += tensor.nbytes
@@ -70,10 +71,6 @@ def stream_tensors(
                 again = map_tensors(path)
                 mapped = {name: again[name] for name in remaining}
                 del again
-
-
-def checksums_in(path: Path) -> dict[str, str]:
-    return {} if path.suffix in TORCH_SUFFIXES else known_checksums(path, read_metadata(path))
 
 
 def map_tensors(path: Path) -> dict[str, Tensor]:

@@ -18,14 +18,14 @@ def summary_markdown(summary: pd.DataFrame, digits: int) -> str:
     for row in summary.itertuples():
         mean, low, high = (f"{value:.{digits}g}" for value in (row.mean, row.low, row.high))
         bits = f"W{row.weight_bits}A{row.activation_bits}"
-        cells = [cell_text(row.recipe), bits, row.metric, row.unit, f"{mean} [{low}, {high}]"]
+        cells = [cell_text(row.recipe), bits, cell_text(row.metric), cell_text(row.unit), f"{mean} [{low}, {high}]"]
         lines.append("| " + " | ".join([*cells, f"{row.seeds} × {row.scenes}", str(row.failed)]) + " |")
     return "\n".join(lines)
 
 
 def cell_text(text: str) -> str:
-    """A name that cannot end its cell or its line."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    """A name that cannot end its cell or its line, and is no tag."""
+    return escape(" ".join(str(text).splitlines()), quote=False).replace("\\", "\\\\").replace("|", "\\|")
 
 
 def html_page(title: str, tables: dict[str, pd.DataFrame], digits: int) -> str:

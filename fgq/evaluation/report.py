@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
 from fgq.errors import FgqError
 from fgq.evaluation.category import by_category
@@ -13,15 +14,21 @@ from fgq.evaluation.intervals import mean_interval
 from fgq.evaluation.pages import html_page, summary_markdown
 from fgq.evaluation.pairing import by_seed_and_scene, check_one_dataset, check_same_scenes, check_same_seeds
 from fgq.evaluation.seed_noise import gain_test
-from fgq.writing import write_text
+from fgq.writing import check_file, reason, write_text
 
 MODEL = ["recipe", "weight_bits", "activation_bits"]  # what one row of a summary is about
 COLUMNS = ["run", *MODEL, "seed", "dataset", "scene", "task", "metric", "value", "unit", "higher_is_better"]
 COLUMNS += ["valid_pixels", "seconds", "note"]
 # Reports of earlier versions lack them.
 FURTHER = ["model", "split", "frame_list", "frames", "device", "clouds", "calibration", "calibration_list"]
-TYPES = {"value": float, "seconds": float, "higher_is_better": bool, "run": str, "unit": str, "scene": str, "note": str}
-TYPES |= dict.fromkeys(FURTHER, str)
+TEXTS = ["run", "recipe", "dataset", "scene", "task", "metric", "unit", "note", *FURTHER]
+KINDS = {  # of the other columns: what pandas makes of them when all is well
+    **dict.fromkeys(["weight_bits", "activation_bits", "seed", "valid_pixels"], ("whole numbers", is_integer_dtype)),
+    **dict.fromkeys(["value", "seconds"], ("numbers", is_numeric_dtype)),
+    "higher_is_better": ("True and False", is_bool_dtype),
+}
+# A spreadsheet takes a cell that starts so for a formula, and runs it; an apostrophe before it says that it is a text.
+FORMULA = r"^('*[=+\-@\t\r])"
 
 
 @dataclass(frozen=True)
@@ -48,18 +55,29 @@ class Report:
         return self.frame.scene.unique().tolist()
 
     def save(self, path: str | Path) -> None:
-        """Whole or not at all. Raises FgqError where it cannot be written."""
-        write_text(path, self.to_csv(), "the report")
+        """Whole or not at all. Raises FgqError where the disk does not take it."""
+        write_text(check_file(path), self.to_csv(), "the report")
 
     @classmethod
     def load(cls, path: str | Path) -> "Report":
+        """Reads what `save` wrote. Raises FgqError, naming file and column, for anything else."""
         if not Path(path).is_file():
             raise FgqError(f"{path}: no such report; run the evaluation first")
         try:
-            frame = pd.read_csv(path, keep_default_na=False, na_values={"value": [""]}, dtype=TYPES)
-        except (ValueError, UnicodeDecodeError) as error:
-            raise FgqError(f"{path}: not a report ({error})") from error
-        return cls(frame)
+            empty = {"value": [""], "seconds": [""]}
+            frame = pd.read_csv(path, keep_default_na=False, na_values=empty, dtype=dict.fromkeys(TEXTS, str))
+        except (ValueError, OSError) as error:
+            raise FgqError(f"{path}: not a report ({reason(error)})") from error
+        for column, (what, is_kind) in KINDS.items():
+            if column in frame and len(frame) and not is_kind(frame[column]):
+                raise FgqError(f"{path}: column {column} holds something else than {what}: correct or make it again")
+        try:
+            texts = {
+                name: frame[name].str.replace("^'" + FORMULA[1:], r"\1", regex=True) for name in TEXTS if name in frame
+            }
+            return cls(frame.assign(**texts).astype({c: float for c in ("value", "seconds") if c in frame}))
+        except FgqError as error:
+            raise FgqError(f"{path}: not a report ({reason(error)})") from error
 
     def means(self, metrics: Iterable[str] | None = None, prefix: str = "") -> pd.Series:
         """Mean over scenes (and seeds) of each metric, in the table's order; NaN where a scene has no value."""
@@ -147,8 +165,10 @@ class Report:
         return pd.DataFrame(rows)
 
     def to_csv(self) -> str:
-        """The tidy table as CSV text; `save` writes it to a file and `load` reads it."""
-        return self.frame.to_csv(index=False, float_format="%.9g")
+        """The tidy table as CSV text; `save` writes it to a file and `load` reads it. No text in it is a formula."""
+        texts = self.frame.select_dtypes(exclude=["number", "bool"])
+        guarded = {name: column.replace(FORMULA, r"'\1", regex=True) for name, column in texts.items()}
+        return self.frame.assign(**guarded).to_csv(index=False, float_format="%.9g")
 
     def to_markdown(self, digits: int = 4) -> str:
         """The summary as a Markdown table: mean with interval, seeds × scenes."""

@@ -2,24 +2,22 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
 from fgq.fisher.gradients import scene_hash
+from fgq.tensor_files import read_tensors, save_tensors
 
 
 class SceneCache:
     """One file a scene, named by the hash of all that decides its numbers; without a folder nothing is kept.
 
     `about` is what decides beside the scene: model, estimator, probes, seed. Another model or estimator finds nothing
-    here, so that nothing can be mixed. A file that cannot be read is made again.
+    here, so that nothing can be mixed. A file that cannot be read or holds anything else is made again.
     """
 
     def __init__(self, folder: str | Path | None, about: list):
@@ -32,10 +30,12 @@ class SceneCache:
     def load(self, scene: Scene) -> dict[str, Tensor] | None:
         if self.folder is None:
             return None
+        path = self.file(scene)
         try:
-            return load_file(self.file(scene))
-        except (OSError, SafetensorError):
+            numbers, about = read_tensors(path)
+        except FgqError:
             return None
+        return numbers if numbers.keys() == {"by_kind", "variance"} and about.get("of") == path.stem else None
 
     def keep(
         self,
@@ -44,15 +44,8 @@ class SceneCache:
         variance: Float[Tensor, "tasks blocks channels"],
     ) -> dict[str, Tensor]:
         """Writes the scene's numbers, whole or not at all, and returns them; FgqError where that is impossible."""
-        numbers = {"by_kind": by_kind.contiguous(), "variance": variance.contiguous()}
+        numbers = {"by_kind": by_kind, "variance": variance}
         if self.folder is not None:
             path = self.file(scene)
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                save_file(numbers, path.with_suffix(".new"))
-                os.replace(path.with_suffix(".new"), path)
-            except (OSError, SafetensorError) as error:
-                raise FgqError(
-                    f"{self.folder}: cannot keep scene {scene.name} ({error}): choose another cache_dir"
-                ) from error
+            save_tensors(path, numbers, {"of": path.stem}, f"scene {scene.name}")
         return numbers

@@ -7,17 +7,20 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fgq.errors import FgqError
 from fgq.fisher.merge import WEIGHT_FLOOR, block_weights, merge_tasks, weights_of_tasks
+from fgq.tensor_files import read_tensors, save_tensors
 from fgq.vggt import VGGT
 from fgq.vggt.weights import fingerprint
+from fgq.writing import check_file, reason
 
 FORMAT = "fgq-fisher-1"
 TENSORS = ("values", "by_kind", "standard_error")
+LISTS = ("tasks", "block_names", "scene_names")
+KINDS = {"estimator": str, "seed": int, "model_hash": str, "versions": dict, "probes": int, "unrolled": bool}
+KINDS |= dict.fromkeys(LISTS, list)
 
 
 def package_versions() -> dict[str, str]:
@@ -102,28 +105,42 @@ class FisherTable:
             )
 
     def save(self, path: str | Path) -> None:
-        """Writes one safetensors file, its tensors and the rest as JSON in its header."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Writes one safetensors file, its tensors and the rest as JSON in its header. Raises FgqError."""
         tensors = {name: getattr(self, name) for name in TENSORS if getattr(self, name) is not None}
         about = {name: value for name, value in asdict(self).items() if name not in TENSORS}
-        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(tensors, path, metadata={"format": FORMAT, "fisher": json.dumps(about)})
+        save_tensors(check_file(path), tensors, {"format": FORMAT, "fisher": json.dumps(about)}, "the Fisher table")
 
     @classmethod
     def load(cls, path: str | Path) -> "FisherTable":
         """Reads what `save` wrote; raises FgqError for a missing file or one that holds something else."""
         if not Path(path).is_file():
             raise FgqError(f"{path}: no such Fisher table; make one with fgq.estimate_fisher and save it")
+        tensors, metadata = read_tensors(path, TENSORS)
+        if metadata.get("format") != FORMAT:
+            raise FgqError(f"{path}: not a Fisher table (format {metadata.get('format')!r}, not {FORMAT!r})")
         try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise FgqError(f"{path}: not a Fisher table (format {metadata.get('format')!r}, not {FORMAT!r})")
-                tensors = {name: file.get_tensor(name) for name in TENSORS if name in file.keys()}
-        except SafetensorError as error:
-            raise FgqError(f"{path}: not a readable safetensors file ({error}); copy or make it again") from error
-        about = json.loads(metadata["fisher"])
-        for name in ("tasks", "block_names", "scene_names"):
-            about[name] = tuple(about[name])
-        return cls(**tensors, **about)
+            about = json.loads(metadata["fisher"])
+            check_content(about, tensors)
+            about |= {name: tuple(about[name]) for name in LISTS}
+            return cls(**tensors, **about)
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise FgqError(f"{path}: not a whole Fisher table ({reason(error)}): copy or make it again") from error
+
+
+def check_content(about: object, tensors: dict[str, Tensor]) -> None:
+    """Raises TypeError, or KeyError, for what a file may hold in place of a table's fields."""
+    if not isinstance(about, dict):
+        raise TypeError(f"its description is a {type(about).__name__}")
+    for name, kind in KINDS.items():
+        if name in about and type(about[name]) is not kind:
+            raise TypeError(f"its {name} is no {kind.__name__}")
+    for name in LISTS:
+        if not all(isinstance(entry, str) for entry in about[name]):
+            raise TypeError(f"its {name} are no names")
+    tasks, blocks, channels = len(about["tasks"]), len(about["block_names"]), tensors["values"].shape[-1:]
+    shapes = dict.fromkeys(TENSORS, (tasks, blocks, *channels))
+    shapes["by_kind"] = (tasks, *tensors.get("by_kind", tensors["values"]).shape[1:2], blocks, *channels)
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32 or tensor.shape != shapes[name]:
+            found = f"{tensor.dtype} {list(tensor.shape)}"
+            raise TypeError(f"its {name} are {found}, not {torch.float32} {list(shapes[name])}")

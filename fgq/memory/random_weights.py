@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from fgq.checkpoint.files import WEIGHTS_FILE
 from fgq.errors import FgqError
 from fgq.vggt import VGGTConfig
+from fgq.vggt.saved import WEIGHTS_FILE
 from fgq.vggt.weights import empty_model
 from fgq.writing import check_name, whole_folder
 

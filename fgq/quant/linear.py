@@ -1,5 +1,8 @@
 """A linear layer whose weight is stored as integer codes and whose input is quantized token by token."""
 
+from dataclasses import asdict
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -8,6 +11,7 @@ from fgq.quant.clipping import Clip, FixedClip, clip_range
 from fgq.quant.gptq import round_by_hessian
 from fgq.quant.grid import Grid, decode
 from fgq.quant.symmetric import RoundSymmetrically
+from fgq.vggt.described import Described
 
 
 def quantize_tokens(x: Float[Tensor, "*tokens width"], grid: Grid, clip: Clip) -> Float[Tensor, "clips *tokens width"]:
@@ -33,7 +37,7 @@ def join_parts(parts: Float[Tensor, "clips *tokens part"]) -> Float[Tensor, "*to
     return parts.squeeze(0) if len(parts) == 1 else torch.cat(tuple(parts), dim=-1)
 
 
-class QuantizedLinear(nn.Module):
+class QuantizedLinear(Described):
     """Fixed: weight codes [out, in] int8 with scale [out, groups], and the input's clipping factors [clips, 2].
 
     Several clips mean that the output's channels come in as many equal parts, each of which reads the input through
@@ -97,6 +101,9 @@ class QuantizedLinear(nn.Module):
             codes = codes - self.zero.to(x.dtype)
         # The scale belongs to an output channel, so it can wait until after the product.
         return torch.addcmul(self.bias, join_parts(multiply_parts(x, codes)), self.scale[:, 0]).to(x.dtype)
+
+    def description(self) -> dict[str, Any]:
+        return {"weight": asdict(self.weight_grid), "activation": asdict(self.activation_grid)}
 
     def extra_repr(self) -> str:
         return f"weight={self.weight_grid}, activation={self.activation_grid}"

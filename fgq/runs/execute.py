@@ -1,7 +1,6 @@
 """Runs a run file: one chapter after another in one folder, skipping what is up to date, keeping what was done."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from fgq.runs.folder import RunFolder
 from fgq.runs.kernel import this_interpreter
 from fgq.runs.notebook import execute_notebook, renew
 from fgq.runs.runfile import RunFile, Step
-from fgq.writing import whole_file, write_json
+from fgq.writing import settle, whole_file, write_json
 
 
 def execute(
@@ -148,7 +147,7 @@ def execute_step(run: RunFile, step: Step, folder: RunFolder, key: str, label: s
     artefacts = folder.finish(name, before, {file for other in run.steps for file in other.reads})
     folder.record(name).unlink(missing_ok=True)  # a kill before the new one must not leave it beside the new notebook
     folder.notebook(name).parent.mkdir(parents=True, exist_ok=True)
-    os.replace(folder.partial(name), folder.notebook(name))
+    settle(folder.partial(name), folder.notebook(name))
     record = provenance(step.all_parameters, imported=imported, computed_on=device) | {
         "run": run.path.name,
         "chapter": name,

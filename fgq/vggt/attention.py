@@ -7,6 +7,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fgq.vggt.described import Described
+
 ROPE_BASE = 100.0  # VGGT's rotary base; positions are patch indices, not pixels
 # Tokens up to which a CPU takes no longer for a training step by plain products than by the fused kernel.
 SHORT_SEQUENCE = {torch.float32: 128, torch.bfloat16: 768}
@@ -116,7 +118,7 @@ LINEARS = {"attn.qkv": 3, "attn.proj": 1, "mlp.fc1": 1, "mlp.fc2": 1}  # of a bl
 ApplyLinear = Callable[[str, Tensor], Sequence[Tensor]]
 
 
-class Block(nn.Module):
+class Block(Described):
     """Pre-norm transformer block: x + ls1(attn(norm1(x))), then x + ls2(mlp(norm2(x)))."""
 
     def __init__(self, dim: int, num_heads: int, qk_norm: bool = False, layer_scale: float = 0.01, eps: float = 1e-5):

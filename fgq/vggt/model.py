@@ -19,6 +19,7 @@ from fgq.vggt.attention import LayerScale
 from fgq.vggt.camera_head import CameraHead
 from fgq.vggt.config import VGGTConfig
 from fgq.vggt.dense_head import DenseHead
+from fgq.vggt.saved import forget_quantization, save, write_quantization
 
 TASKS = ("camera", "depth", "points")  # order of every table with a task axis
 TASK_OUTPUT = {"camera": "pose_enc", "depth": "depth", "points": "world_points"}
@@ -124,14 +125,10 @@ class VGGT(PreTrainedModel):
 
     def save(self, folder: str | Path) -> None:
         """Writes a folder that `fgq.load_model` reads, quantized blocks included."""
-        from fgq.checkpoint import save  # the checkpoint knows the model; the model must not need it to run
-
         save(self, folder)
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
         """As transformers does it (shards, `push_to_hub`), and with what `fgq.load_model` needs of quantized blocks."""
-        from fgq.checkpoint.save import forget_quantization, write_quantization
-
         forget_quantization(save_directory)  # no moment has new weights and the description of older ones
         super().save_pretrained(save_directory, **options)
         write_quantization(self, save_directory)

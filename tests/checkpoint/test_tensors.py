@@ -16,6 +16,7 @@ import fgq
 from fgq.checkpoint.files import find_files
 from fgq.checkpoint.tensors import list_tensors, stream_tensors
 from fgq.errors import FgqError
+from fgq.tensor_files import save_tensors
 from fgq.vggt.weights import fingerprint
 
 
@@ -252,7 +253,10 @@ from fgq.checkpoint.tensors import stream_tensors
 from fgq.memory.peak import PeakBytes
 from fgq.tensor_files import aligned
 
-files = find_files(Path(sys.argv[1]))
+files, written = (find_files(Path(path)) for path in sys.argv[1:])
+with PeakBytes() as peak:
+    compared = dict(stream_tensors(written, lambda tensor: tensor))
+print(len(compared), peak.bytes)
 with PeakBytes() as peak:
     mapped = dict(stream_tensors(files, lambda tensor: tensor))
 print(len(mapped), peak.bytes)
@@ -276,10 +280,13 @@ def test_a_converted_or_aligned_file_is_never_in_memory_as_a_whole(tmp_path, suf
     if suffix == "safetensors":
         (header,) = struct.unpack("<Q", path.read_bytes()[:8])
         assert (8 + header) % 64  # so that every tensor has to be copied
-    size = count << 22
+    size, written = count << 22, tmp_path / "written.safetensors"
+    save_tensors(written, {f"t{i}": torch.ones(1 << 20) for i in range(16)}, {})
     # in a process of its own, whose heap holds nothing that others have left
-    answer = subprocess.run([sys.executable, "-c", READ_A_FILE, path], capture_output=True, text=True, check=True)
-    mapped, as_mapped, converted, as_half, alike, as_aligned = map(int, answer.stdout.split())
+    command = [sys.executable, "-c", READ_A_FILE, path, written]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    compared, as_compared, mapped, as_mapped, converted, as_half, alike, as_aligned = map(int, answer.stdout.split())
+    assert compared == 16 and as_compared < 3e7 < written.stat().st_size  # checksums are not read through the mapping
     assert mapped == count and as_mapped < 2e7  # nothing has been looked at
     assert converted == count and 0.5 <= as_half / size < 0.8  # both copies as a whole would take 1.5
     assert alike == count and as_aligned / size < 1.4  # 2

@@ -55,8 +55,11 @@ def test_a_name_stays_a_text(report):
     evil = Report(report.frame.assign(recipe="<script>x|y</script>"))
     assert "script" not in {tag for tag, _ in Page(evil.to_html(title="<script>")).tags}
     assert "<script>x|y</script>" in "".join(Page(evil.to_html()).cells)
-    lines = evil.to_markdown().splitlines()
-    assert len(lines) == 3 and lines[2].count("|") - lines[2].count("\\|") == 8
+    for column in ("recipe", "metric", "unit"):
+        marked = Report(report.frame.assign(**{column: "<script>\nx|y\r</script>"})).to_markdown()
+        lines = marked.splitlines()
+        assert len(lines) == 3 and lines[2].count("|") - lines[2].count("\\|") == 8
+        assert "<" not in marked and "&lt;script&gt; x\\|y &lt;/script&gt;" in marked
 
 
 def test_csv_is_what_save_writes(report, tmp_path):

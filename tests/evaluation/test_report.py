@@ -1,4 +1,6 @@
 import dataclasses
+import errno
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -163,6 +165,66 @@ def test_reports_of_other_scenes_are_refused_and_files_round_trip(tmp_path):
     pd.testing.assert_frame_equal(Report.load(tmp_path / "report.csv").frame, full.frame)
     with pytest.raises(FgqError, match="no such report"):
         Report.load(tmp_path / "none.csv")
+
+
+def test_no_text_is_a_formula_and_all_come_back(tmp_path):
+    texts = ["=1+1", "+x", "-x", "@x", "\tx", "'=x", "''=x", "'x", "''", "", "a=b", 'ü|<b>,"', "-1.5", "nan"]
+    frame = made_report(np.arange(float(len(texts)))[None] - 3).frame.assign(note=texts, recipe="=cmd|' /C calc'!A0")
+    Report(frame).save(tmp_path / "report.csv")
+    pd.testing.assert_frame_equal(Report.load(tmp_path / "report.csv").frame, frame)
+    cells = pd.read_csv(tmp_path / "report.csv", dtype=str, keep_default_na=False)
+    assert not [cell for name in ("note", "recipe") for cell in cells[name] if cell[:1] in tuple("=+-@\t\r")]
+    assert cells.value.tolist()[:4] == ["-3", "-2", "-1", "0"]  # a number is no text
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda frame: frame.assign(seed="x"), "column seed holds something else than whole numbers"),
+        (lambda frame: frame.assign(seed=0.5), "column seed holds something else than whole numbers"),
+        (lambda frame: frame.assign(seed=[np.nan] + [1] * 4), "column seed holds something else than whole numbers"),
+        (lambda frame: frame.assign(seed="9" * 5000), "column seed holds something else than whole numbers"),
+        (lambda frame: frame.assign(weight_bits="W4"), "column weight_bits holds something else than whole numbers"),
+        (lambda frame: frame.assign(value=["x"] + [1] * 4), "column value holds something else than numbers"),
+        (lambda frame: frame.assign(higher_is_better="x"), "column higher_is_better holds .* True and False"),
+        (lambda frame: frame.drop(columns="value"), "needs the columns value"),
+        (lambda frame: frame.drop(columns=["seed", "unit"]), "needs the columns seed, unit"),
+        (lambda frame: frame[[]], "not a report"),
+    ],
+)
+def test_a_table_that_is_no_report_is_one_line(tmp_path, change, said):
+    path = tmp_path / "report.csv"
+    change(made_report(np.ones((1, 5))).frame).to_csv(path, index=False)
+    with pytest.raises(FgqError, match=said) as caught:
+        Report.load(path)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_other_files_are_no_reports(tmp_path):
+    path = tmp_path / "report.csv"
+    for content in (b"", b"\xff\xfe\x00", b'a,b\n"1', b"a\n1,2,3\n1\n", b"\0" * 9):
+        path.write_bytes(content)
+        with pytest.raises(FgqError) as caught:
+            Report.load(path)
+        assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_a_report_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    report = made_report(np.ones((1, 5)))
+    report.save(tmp_path / "report.csv")
+    before = (tmp_path / "report.csv").read_bytes()
+
+    def full(path, content):
+        with path.open("wb") as file:
+            file.write(content[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(FgqError, match="cannot write the report .No space left on device."):
+        made_report(np.zeros((1, 9))).save(tmp_path / "report.csv")
+    assert (tmp_path / "report.csv").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(FgqError, match="give the whole path"):
+        report.save("~nosuchuser/report.csv")
 
 
 def test_what_cannot_be_paired_is_said():
