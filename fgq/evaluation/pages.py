@@ -4,6 +4,8 @@ from html import escape
 
 import pandas as pd
 
+from fgq.quant.bits import Bits
+
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; }
 table { border-collapse: collapse; margin-bottom: 2em; }
@@ -17,7 +19,7 @@ def summary_markdown(summary: pd.DataFrame, digits: int) -> str:
     lines = ["| recipe | bits | metric | unit | mean [95 % interval] | seeds × scenes | failed |", "|" + "---|" * 7]
     for row in summary.itertuples():
         mean, low, high = (f"{value:.{digits}g}" for value in (row.mean, row.low, row.high))
-        bits = f"W{row.weight_bits}A{row.activation_bits}"
+        bits = str(Bits(row.weight_bits, row.activation_bits))
         cells = [cell_text(row.recipe), bits, cell_text(row.metric), cell_text(row.unit), f"{mean} [{low}, {high}]"]
         lines.append("| " + " | ".join([*cells, f"{row.seeds} × {row.scenes}", str(row.failed)]) + " |")
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from fgq.evaluation.intervals import mean_interval
 from fgq.evaluation.pages import html_page, summary_markdown
 from fgq.evaluation.pairing import by_seed_and_scene, check_one_dataset, check_same_scenes, check_same_seeds
 from fgq.evaluation.seed_noise import gain_test
+from fgq.quant.bits import Bits
 from fgq.writing import check_file, reason, write_text
 
 MODEL = ["recipe", "weight_bits", "activation_bits"]  # what one row of a summary is about
@@ -202,3 +203,9 @@ def combine(reports: Iterable[Report]) -> Report:
 def normalised_degradation(difference: float, full_precision: float) -> float:
     """NPD in percent: (metric - full precision's) over full precision's (arXiv:2605.15828); NaN where that is zero."""
     return 100 * difference / full_precision if full_precision else np.nan
+
+
+def settings_of(frame: pd.DataFrame) -> pd.Series:
+    """W4A8 and the like, row by row, of a table with the columns weight_bits and activation_bits."""
+    pairs = zip(frame.weight_bits, frame.activation_bits, strict=True)
+    return pd.Series([str(Bits(int(weight), int(activation))) for weight, activation in pairs], frame.index, dtype=str)

@@ -8,8 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
+from fgq.evaluation.report import settings_of
 from fgq.metrics.table import METRICS
-from fgq.plots.style import colour_of, dots_with_reach, settings_of, shifts
+from fgq.plots.style import colour_of, dots_with_reach, shifts
 
 DEVIATION_LABELS = {
     "deviation_rotation": "rotation (degrees)",

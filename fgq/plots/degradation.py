@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fgq.evaluation.report import MODEL, Report
+from fgq.evaluation.report import MODEL, Report, settings_of
 from fgq.evaluation.worst import scene_losses, scene_means
 from fgq.metrics.table import HEADLINE, METRICS
-from fgq.plots.style import colour_of, dots_with_reach, panels, settings_of, shifts
+from fgq.plots.style import colour_of, dots_with_reach, panels, shifts
 
 
 def show_degradation(comparison: pd.DataFrame, metrics: Sequence[str] = HEADLINE) -> Figure:

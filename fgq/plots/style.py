@@ -28,11 +28,6 @@ def colour_of(recipe: str) -> str:
     return RECIPE_COLOURS.get(recipe, "#999999")
 
 
-def settings_of(table: pd.DataFrame) -> pd.Series:
-    """W4A8 and the like, row by row."""
-    return "W" + table.weight_bits.astype(str) + "A" + table.activation_bits.astype(str)
-
-
 def panels(count: int, width: float, height: float, **shared) -> tuple[Figure, np.ndarray]:
     """A figure with a row of axes, each so many inches wide."""
     size = (width * count, height)
