@@ -20,7 +20,7 @@ book: $(READY)
 
 test: $(READY)
 	@echo "== Testing"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-cpus: $(READY)
 	@echo "== Testing as other CPUs would: QUICK=1 takes the tests in which a bit more or less shows"

@@ -22,9 +22,10 @@ KINDS = {  # name: variables of torch, oneDNN and MKL, and those that tests/conf
     "four threads": {"FGQ_TEST_THREADS": "4"},
 }
 QUICK = """
-tests/test_tensor_files.py tests/quant tests/affine tests/vggt tests/checkpoint tests/fisher tests/calibrate
+tests/test_tensor_files.py tests/quant tests/affine tests/vggt tests/checkpoint/test_load.py
+tests/checkpoint/test_quantized.py tests/calibrate/test_exactness.py tests/calibrate/test_parts.py
+tests/calibrate/test_settings.py tests/calibrate/test_calibration_twin.py tests/fisher/test_merge.py
 """.split()
-SLOW = "not dask and not killed"  # which other CPUs do not change
 
 
 def main(arguments: list[str]) -> int:
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> int:
     for name, variables in KINDS.items():
         started = time.perf_counter()
         print(f"== {name}: {' '.join(f'{key}={value}' for key, value in variables.items())}", flush=True)
-        command = [sys.executable, "-m", "pytest", *(QUICK + ["-k", SLOW] if quick else []), *chosen]
+        command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal", *(QUICK if quick else []), *chosen]
         if subprocess.run(command, env=os.environ | variables).returncode:
             failed.append(name)
         print(f"   {time.perf_counter() - started:.0f} s", flush=True)

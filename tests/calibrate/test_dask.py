@@ -4,6 +4,7 @@ import os
 import signal
 import time
 import warnings
+from concurrent.futures import Executor
 
 import distributed
 import pytest
@@ -43,7 +44,7 @@ def test_a_cluster_gives_the_same_bits_also_when_a_worker_is_killed(cluster, mod
     here = quantize(model, scenes, **OPTIONS)
     killed = []
 
-    class Saboteur:
+    class Saboteur(Executor):
         """The cluster's executor, which kills a worker as soon as that one has begun to calibrate."""
 
         def __init__(self):

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import fgq
+from fgq.data.sequence import shown
 from fgq.errors import FgqError
 from fgq.export import Output, predict
 from fgq.export.pictures import write_scene
@@ -60,12 +61,14 @@ def test_what_is_written_is_what_the_model_says(photos, seeing_model, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
-def test_a_name_that_is_no_utf8_is_kept(photos, seeing_model, tmp_path):
+def test_a_name_that_is_no_utf8_is_told_in_escapes(photos, seeing_model, tmp_path):
     name = "\udce9.jpg"  # one byte that no text has
     (photos / "turned.jpg").rename(photos / name)
     predict(seeing_model, photos, tmp_path / "out")
     (frame,) = [
-        frame for frame in json.loads((tmp_path / "out/cameras.json").read_text())["frames"] if frame["source"] == name
+        frame
+        for frame in json.loads((tmp_path / "out/cameras.json").read_text())["frames"]
+        if frame["source"] == shown(name)
     ]
     assert frame["image"] == "images/_.jpg" and (tmp_path / "out" / frame["image"]).is_file()
 
