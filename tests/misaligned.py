@@ -39,3 +39,9 @@ class MisalignedFile:
     def get_tensor(self, name: str) -> torch.Tensor:
         tensor = self.file.get_tensor(name)
         return misaligned(tensor, self.offset) if tensor.numel() else tensor
+
+    def get_tensors(self) -> dict[str, torch.Tensor]:
+        return {name: self.get_tensor(name) for name in self.keys()}
+
+    def get_slice(self, name: str):
+        return self.file.get_slice(name)

@@ -65,13 +65,16 @@ def test_what_lies_aligned_is_not_copied():
 def test_a_model_computes_the_same_bits_wherever_its_tensors_lie_in_the_file(toy_model, toy_images, tmp_path):
     met = set()
     for length in LENGTHS:
-        path = tmp_path / f"{length}.safetensors"
-        save_file(toy_model.state_dict(), path, metadata={"longer": "x" * length})
+        path = tmp_path / str(length) / "model.safetensors"
+        path.parent.mkdir()
+        save_file(toy_model.state_dict(), path, metadata={"format": "pt", "longer": "x" * length})
         met |= set(residues(path).values())
         loaded = fgq.load_model(path)
         assert_aligned(loaded.state_dict())
         assert_same_outputs(loaded, toy_model, toy_images)
         assert_aligned(read_tensors(path)[0])
+        toy_model.config.save_pretrained(path.parent)
+        assert_aligned(type(toy_model).from_pretrained(path.parent).state_dict())
     assert len(met) >= 4
 
 

@@ -68,6 +68,11 @@ def build_config(given: dict, shapes: Shapes, source: str) -> VGGTConfig:
                 f"{source}: no tensor {SIZE_TENSORS[name]}, which would tell {name}: not a VGGT's weights, or some are "
                 "missing; copy or download them again"
             )
+    for name in ("depth", "encoder_depth", "camera_trunk_depth"):
+        if sizes[name] > len(shapes):  # of which every block has several: do not build what cannot be filled
+            raise FgqError(
+                f"{source}: {name} is {sizes[name]}, for which {len(shapes)} tensors are too few: copy it again"
+            )
     try:
         return VGGTConfig(**sizes)
     except FgqError as error:
@@ -116,4 +121,4 @@ def infer_sizes(shapes: Shapes) -> dict:
 
 def block_numbers(names: Iterable[str], prefix: str) -> set[int]:
     starts = {name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)}
-    return {int(start) for start in starts if start.isdigit()}
+    return {int(start) for start in starts if start.isascii() and start.isdigit() and len(start) < 10}

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from fgq.errors import FgqError
+from fgq.tensor_files import aligned
 from fgq.vggt.aggregator import Aggregator, FrameTokens, Images
 from fgq.vggt.attention import LayerScale
 from fgq.vggt.camera_head import CameraHead
@@ -147,6 +148,8 @@ class VGGT(PreTrainedModel):
                 f"{name}: {len(missing)} tensors are missing, {missing[0]} is the first: use fgq.load_model, which "
                 "builds quantized blocks too and lists what does not fit"
             )
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.data = aligned(tensor.data)
         return (model, report) if wants_report else model
 
     def layer_tokens(self, block_outputs: BlockOutputs, layer: int, frames: slice = slice(None)) -> FrameTokens:

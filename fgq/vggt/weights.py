@@ -91,7 +91,7 @@ def join_numbers(names: Iterable[str]) -> list[str]:
     groups: dict[tuple[str, str], list[int]] = {}
     joined = []
     for name in names:
-        parts = re.match(r"(.*?\.)(\d+)(\..*)$", name)
+        parts = re.match(r"(.*?\.)(\d{1,9})(\..*)$", name)
         key = (parts[1], parts[3]) if parts else (name, "")
         if key not in groups:
             joined.append(key)

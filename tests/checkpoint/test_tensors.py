@@ -227,6 +227,22 @@ def test_a_folder_is_not_a_file_and_a_file_may_be_unreadable(tmp_path, whole):
     assert refused(whole).startswith(f"{whole}")
 
 
+@pytest.mark.parametrize("number", ["99999999", "9" * 5000, "\u00b2"])
+def test_a_block_number_beyond_all_measure_neither_hangs_nor_breaks(change, number):
+    folder = change(lambda state: state.update({f"aggregator.frame_blocks.{number}.x": torch.zeros(1)}))
+    assert refused(folder)
+    (folder / "config.json").unlink()
+    assert "tensors are too few" in refused(folder) or "1 unknown" in refused(folder)
+
+
+def test_a_config_beyond_all_measure_is_refused_before_it_is_built(tmp_path):
+    save_file({"aggregator.camera_token": torch.zeros(1, 2, 1, 16)}, tmp_path / "model.safetensors")
+    sizes = dict(img_size=16, patch_size=8, num_heads=2, encoder_depth=1, num_register_tokens=2, camera_trunk_depth=1)
+    sizes |= dict(depth=10**9, dpt_features=8, dpt_out_channels=[4, 8, 8, 8], dpt_layers=[0, 0, 1, 1])
+    (tmp_path / "config.json").write_text(json.dumps(sizes))
+    assert "depth is 1000000000, for which 1 tensors are too few" in refused(tmp_path)
+
+
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
 def test_values_are_the_same_however_often_a_file_is_mapped_anew(tmp_path, monkeypatch, suffix):
     state = {f"t{i}": torch.randn(10, i + 1, generator=torch.Generator().manual_seed(i)) for i in range(20)}
