@@ -22,9 +22,10 @@ KINDS = {  # name: variables of torch, oneDNN and MKL, and those that tests/conf
     "four threads": {"FGQ_TEST_THREADS": "4"},
 }
 QUICK = """
-tests/test_tensor_files.py tests/quant tests/affine tests/vggt tests/checkpoint/test_load.py
+tests/test_tensor_files.py tests/quant tests/affine tests/vggt/test_model.py tests/checkpoint/test_load.py
 tests/checkpoint/test_quantized.py tests/calibrate/test_exactness.py tests/calibrate/test_parts.py
-tests/calibrate/test_settings.py tests/calibrate/test_calibration_twin.py tests/fisher/test_merge.py
+tests/calibrate/test_settings.py::test_every_recipe_runs_at_every_setting_and_comes_back
+tests/calibrate/test_calibration_twin.py
 """.split()
 
 

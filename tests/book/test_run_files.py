@@ -1,7 +1,10 @@
 """The book's own chapters, run files and stored tables hold together. Nothing is executed."""
 
+import ast
 import re
 import tomllib
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from matplotlib.figure import Figure
 
 from fgq import plots
 from fgq.runs.book import pages
-from fgq.runs.chapters import code_cells, read_chapter
+from fgq.runs.chapters import code_cells, read_chapter, without_magics
 from fgq.runs.outdated import outdated
 from fgq.runs.runfile import read_run_file
 
@@ -45,6 +48,16 @@ def test_a_chapter_has_parameters_and_its_figures_say_what_they_show(name):
         if DRAWS.search(cell.source):
             alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
             assert len(alt.split()) > 3, f"code cell {number} draws, but its metadata has no text mystnb: image: alt"
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_what_a_chapter_imports_of_the_module_exists(name):
+    cells = [ast.parse(without_magics(cell.source)) for cell in code_cells(read_chapter(BOOK, name).notebook)]
+    for node in (node for cell in cells for node in ast.walk(cell)):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "fgq":
+            missing = [name for name in node.names if not hasattr(import_module(node.module), name.name)]
+            # A sub-module is an attribute once it is imported.
+            assert all(find_spec(f"{node.module}.{name.name}") for name in missing), ast.unparse(node)
 
 
 @pytest.mark.parametrize("name", TABLES)
