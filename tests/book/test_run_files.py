@@ -33,6 +33,13 @@ def test_a_run_file_fits_its_chapters(path):
     assert {"minutes", "memory"} <= run.expected.keys(), "a run file says what it costs"
 
 
+def test_a_chapter_of_the_default_run_is_given_the_tables_that_it_shows():
+    for step in read_run_file(BOOK / "runs" / "tiny.yaml").steps:
+        source = "\n".join(cell.source for cell in code_cells(step.chapter.notebook))
+        shown = re.findall(r"load_result\(Path\(\), \"(\w+)\"\)", source)
+        assert {f"results/{name}{end}" for name in shown for end in (".csv", ".json")} == set(step.reads)
+
+
 def test_the_default_run_makes_every_page_of_the_book():
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     run = read_run_file(BOOK / "runs" / "tiny.yaml")
