@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import safetensors
@@ -44,6 +45,9 @@ TOY_SIZES = dict(
     dpt_out_channels=(4, 8, 8, 8),
     dpt_layers=(0, 0, 1, 1),
 )
+
+# A job in a shell's background is told to ignore it, and so would be whatever a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The models are so small that threads only wait for one another.
 torch.set_num_threads(int(os.environ.get("FGQ_TEST_THREADS", 1)))

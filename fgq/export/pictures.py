@@ -17,11 +17,11 @@ SIZES = ("photo", "model")
 
 
 def picture_names(sources: list[str], size: str) -> list[str]:
-    """File names for pictures: UTF-8 without spaces, and .jpg, .jpeg or .png.
+    """File names for pictures: without spaces and escapes, and .jpg, .jpeg or .png.
 
     Raises FgqError where two would be the same.
     """
-    names = [re.sub(r"[\s\ud800-\udfff]", "_", name) for name in sources]
+    names = [re.sub(r"\\udc[0-9a-f]{2}|[\s\\\ud800-\udfff]", "_", name) for name in sources]
     if size == "model":
         names = [f"{Path(name).stem}.png" for name in names]
     else:
