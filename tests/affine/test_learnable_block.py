@@ -30,7 +30,7 @@ def test_full_precision_and_round_to_nearest_agree_with_the_reference(recorded, 
     golden = recorded(bits, index)
     assert flipped(golden.block(golden.x, golden.rotary), golden["fp_out"]) == 0
     rtn = LearnableBlock(golden.block, BlockSpec(*golden.grids))
-    # Without AVX2 sums are rounded otherwise, and one tie may tip: a code of one token moves the channels of that token.
+    # Without AVX2 sums are rounded otherwise, and one tie may tip: a code of a token moves that token's channels.
     tied = golden.x.shape[-1] if torch.backends.cpu.get_cpu_capability() == "DEFAULT" else 0
     assert flipped(rtn(golden.x, golden.rotary), golden["rtn_out"]) <= tied
     assert flipped(rtn.freeze()(golden.x, golden.rotary), golden["rtn_out"]) <= tied
