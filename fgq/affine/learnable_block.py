@@ -15,6 +15,7 @@ from fgq.affine.spec import AT_RUN_TIME, ROTATIONS, BlockSpec
 from fgq.quant.clipping import FixedClip, LearnableClip, clip_weight
 from fgq.quant.linear import quantize_tokens
 from fgq.quant.product import MultiplyParts
+from fgq.quant.rounders import Rounder, to_nearest
 from fgq.vggt.attention import Block, RotaryTable
 
 Matrices = dict[str, Kronecker]
@@ -174,10 +175,10 @@ class LearnableBlock(nn.Module):
         }
 
     @torch.no_grad()
-    def freeze(self, hessians: dict[str, Float[Tensor, "clips width width"]] | None = None) -> QuantizedBlock:
+    def freeze(self, rounders: dict[str, Rounder] | None = None) -> QuantizedBlock:
         """A new block with the codes, the fixed transforms and the diagonals folded; this one stays as it is.
 
-        Weights are rounded to nearest, or by GPTQ with Σ x xᵀ of the `quantized_inputs` at each site.
+        Weights are rounded to nearest, or at each site by the rounder given for it.
         """
         source, matrices = self.block, self.matrices()
         fixed = QuantizedBlock(source.norm1.normalized_shape[0], source.attn.num_heads, self.spec)
@@ -188,8 +189,8 @@ class LearnableBlock(nn.Module):
             fixed.get_submodule(path).eps = source.get_submodule(path).eps
         for site in SITES:
             weight, bias = self.prepared_weight(site, matrices)
-            seen = None if hessians is None else hessians[site.name]
-            linear_of(fixed, site).store(weight, bias, self.input_clips[site.name].freeze(), seen)
+            rounder = (rounders or {}).get(site.name, to_nearest)
+            linear_of(fixed, site).store(weight, bias, self.input_clips[site.name].freeze(), rounder)
             if site.name in matrices:
                 fold(site, matrices[site.name], fixed)
         return fixed

@@ -31,6 +31,8 @@ from fgq.calibrate.tokens import SceneTokens, TokenLayouts, check_scenes, embed_
 from fgq.data.disjoint import Seen
 from fgq.data.scene import Scene
 from fgq.fisher import FisherTable
+from fgq.fisher.output_factors import FactorPlan, output_factors
+from fgq.quant.output_matrix import InBlocks
 from fgq.randomness import derived_generator
 from fgq.vggt.attention import Block
 from fgq.vggt.model import VGGT
@@ -151,8 +153,29 @@ def calibrate(
                 seen = embed()
         dtype = getattr(torch, recipe.token_dtype)
         waiting = 2 * prod(tokens_shape(model, scenes)) * dtype.itemsize  # bytes of a block's inputs and targets
-        schedule.run(inputs, seen, store, workshop.executor, at_once=max(2, workshop.token_budget // waiting))
+        at_once = max(2, workshop.token_budget // waiting)
+        output_fisher = {}
+        if schedule.missing and recipe.rounding == "two_sided":
+            with moved(model, device):
+                output_fisher = find_output_fisher(model, scenes, calibration, schedule.missing, workshop.progress)
+        schedule.run(inputs, seen, store, workshop.executor, at_once, output_fisher)
     return result.finish(recipe, seed, part_logs)
+
+
+def find_output_fisher(
+    model: VGGT, scenes: Sequence[Scene], calibration: Calibration, blocks: set[str], progress: bool
+) -> dict[str, dict[str, InBlocks]]:
+    """Which errors of the outputs of the blocks' layers the tasks feel together, by block and site."""
+    recipe = calibration.recipe
+    plan = FactorPlan(
+        recipe.output_probes,
+        calibration.seed,
+        recipe.task_weights,
+        blocks,
+        size=recipe.output_block,
+        autocast=recipe.autocast == "bfloat16",
+    )
+    return output_factors(model, scenes, plan, recipe.scenes_per_step, progress=progress)
 
 
 def round_blindly(result: Result, wanted: set[str], recipe: Recipe, seed: int) -> VGGT:

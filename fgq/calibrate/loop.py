@@ -17,8 +17,9 @@ process, and taken up again after a stop (fgq.calibrate.schedule).
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +31,11 @@ from fgq.calibrate.log import BlockLog
 from fgq.calibrate.objective import normalised
 from fgq.calibrate.problem import BlockProblem, Calibration, Losses
 from fgq.calibrate.recipe import RecipeError
+from fgq.calibrate.round_weights import round_weights
 from fgq.calibrate.start import start_block
 from fgq.calibrate.token_store import TokenStore
 from fgq.calibrate.tokens import SceneTokens, run_fixed, run_full_precision
+from fgq.quant.output_matrix import OutputMatrix
 from fgq.vggt.model import VGGT
 
 FLOOR = 1e-3  # of the cosine schedule, as a share of the full rate
@@ -51,11 +54,13 @@ def block_problems(
     calibration: Calibration,
     store: TokenStore,
     quantized: dict[str, QuantizedBlock],
+    output_fisher: Mapping[str, Mapping[str, OutputMatrix]] = MappingProxyType({}),
 ) -> Iterator[BlockProblem]:
     """The `wanted` blocks, one after another, as the full-precision model's tokens reach them.
 
     `inputs` are the first block's in the full-precision model, `seen` those that it reads while it is calibrated. Where
     the recipe lets blocks read what they will read, each waits for the one before it, found in `quantized` by then.
+    `output_fisher` holds what their rounding needs of `fgq.fisher.output_factors`, by block.
     Raises RecipeError for tokens that are not finite.
     """
     recipe, layouts = calibration.recipe, calibration.layouts
@@ -72,7 +77,7 @@ def block_problems(
                 "calibration images"
             )
         if name in wanted:
-            yield BlockProblem(index, name, block, seen, targets, input_max, calibration)
+            yield BlockProblem(index, name, block, seen, targets, input_max, calibration, output_fisher.get(name))
         inputs = targets  # as published, no block sees the rounding of another
         if recipe.block_inputs == "quantized" and index < last:
             seen = run_fixed(brought(quantized[name], layouts.device), name, seen, layouts, recipe, store)
@@ -114,14 +119,13 @@ def calibrate_block(problem: BlockProblem, report: Report = say_nothing) -> tupl
     plain = BlockSpec(spec.weight, spec.activation, layer_bits=spec.layer_bits)
     rtn = problem.measure(LearnableBlock(problem.block, plain).freeze())
     learnable = start_block(problem)
-    rounded = round_weights(learnable, problem)
-    start = kept = Kept(rounded, problem.measure(rounded), learnable.condition())
+    start = kept = Kept(*round_weights(learnable, problem), learnable.condition())
     if recipe.learns:
         kept = learn(learnable, problem, start, report)
-        if not math.isfinite(kept.losses.weighted):
+        if not math.isfinite(kept.losses.judged):
             kept = round_to_nearest(learnable, problem, kept, kept.warning)
-        elif kept.losses.weighted > rtn.weighted:
-            ratio = kept.losses.weighted / rtn.weighted
+        elif kept.losses.judged > rtn.judged:
+            ratio = kept.losses.judged / rtn.judged
             why = f"its loss ends {ratio:.3g} times as high as that of rounding to nearest"
             kept = round_to_nearest(learnable, problem, kept, why)
     log = BlockLog(
@@ -160,13 +164,12 @@ def learn(block: LearnableBlock, problem: BlockProblem, start: Kept, report: Rep
             why = f"the loss became {curve[-1]} in epoch {len(curve)}"
             kept = replace(start, losses=Losses(math.inf, math.inf), warning=why)
             continue
-        rounded = round_weights(block, problem)
-        losses = problem.measure(rounded)
-        if not math.isfinite(losses.weighted):
-            why = f"the loss of the learnt block is {losses.weighted}"
+        rounded, losses = round_weights(block, problem)
+        if not math.isfinite(losses.judged):
+            why = f"the loss of the learnt block is {losses.judged}"
             kept = replace(start, losses=Losses(math.inf, math.inf), warning=why)
             continue
-        if losses.weighted <= start.losses.weighted:
+        if losses.judged <= start.losses.judged:
             lowered = f"block {problem.name}: the loss diverged, so the learning rate was lowered to {rate:g}"
             return Kept(rounded, losses, block.condition(), epoch, curve, rate, lowered if attempt else None)
         restore(parameters, before)
@@ -225,19 +228,6 @@ def rate_factor(step: int, total: int, warmup: int) -> float:
 def restore(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
     for parameter, value in zip(parameters, values, strict=True):
         parameter.copy_(value)
-
-
-def round_weights(block: LearnableBlock, problem: BlockProblem) -> QuantizedBlock:
-    """The block with fixed codes, by the recipe's way of rounding."""
-    if problem.recipe.rounding == "nearest" or not problem.recipe.rounds_weights:
-        return block.freeze()
-    hessians: dict[str, Tensor] = {}
-    for (inputs,) in problem.stream(problem.inputs):
-        arguments = problem.calibration.layouts.of(len(inputs)).arguments(problem.name, inputs)
-        for site, x in block.quantized_inputs(*arguments).items():
-            product = x.transpose(1, 2).double() @ x.double()
-            hessians[site] = hessians[site] + product if site in hessians else product
-    return block.freeze(hessians)
 
 
 def round_to_nearest(block: LearnableBlock, problem: BlockProblem, tried: Kept, why: str) -> Kept:

@@ -1,6 +1,6 @@
 """One block's calibration as a value: all that decides its result, and how its loss is measured."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +13,8 @@ from fgq.affine.quantized_block import QuantizedBlock
 from fgq.calibrate.objective import Weights, block_loss
 from fgq.calibrate.recipe import Recipe
 from fgq.calibrate.tokens import SceneTokens, TokenLayouts, batches, stream
+from fgq.fisher.output_factors import BLOCK_OUTPUT
+from fgq.quant.output_matrix import OutputMatrix
 from fgq.randomness import derived_generator
 from fgq.vggt.aggregator import run_block
 from fgq.vggt.attention import Block
@@ -32,7 +34,13 @@ class Losses(NamedTuple):
     """Means over all calibration scenes."""
 
     plain: float
-    weighted: float  # what is minimised
+    weighted: float  # what learning minimises
+    output: float | None = None  # mean over tokens of Δᵀ H Δ, H the block's output Fisher matrix, where there is one
+
+    @property
+    def judged(self) -> float:
+        """What decides whether a rounded block is kept: the form that its rounding makes small."""
+        return self.weighted if self.output is None else self.output
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class BlockProblem:
     targets: SceneTokens  # its full-precision output
     input_max: Maxima
     calibration: Calibration
+    output_fisher: Mapping[str, OutputMatrix] | None = None  # by site and BLOCK_OUTPUT, for rounding that asks for it
 
     @property
     def recipe(self) -> Recipe:
@@ -70,11 +79,15 @@ class BlockProblem:
 
     @torch.no_grad()
     def measure(self, block: QuantizedBlock) -> Losses:
-        plain = weighted = 0.0
+        judge = None if self.output_fisher is None else self.output_fisher[BLOCK_OUTPUT]
+        plain, weighted, products = 0.0, 0.0, 0.0
         for inputs, targets in self.stream(self.inputs, self.targets):
             output = run_block(block, self.name, inputs, self.calibration.layouts.of(len(inputs)))
-            error = (output.float() - targets).square().flatten(0, -2).mean(0, dtype=torch.float64)
+            errors = (output.float() - targets).flatten(0, -2)
+            squares = errors.square().mean(0, dtype=torch.float64)
             share = len(inputs) / len(self.inputs)
-            plain += share * error.mean().item()
-            weighted += share * (error * self.calibration.weights[self.index].to(error.device)).mean().item()
-        return Losses(plain, weighted)
+            plain += share * squares.mean().item()
+            weighted += share * (squares * self.calibration.weights[self.index].to(squares.device)).mean().item()
+            if judge is not None:
+                products = products + share / len(errors) * (errors.T @ errors).double()
+        return Losses(plain, weighted, None if judge is None else judge.apply(products).trace().item())

@@ -24,7 +24,7 @@ class RecipeError(FgqError):
 CHOICES = {
     "transforms": TRANSFORMS,
     "clipping": CLIPPING,
-    "rounding": ("nearest", "gptq"),
+    "rounding": ("nearest", "gptq", "two_sided"),
     "weighting": ("uniform", "fisher"),
     "block_inputs": ("full_precision", "quantized"),
     "qkv_clip": ("separate", "shared"),
@@ -52,7 +52,10 @@ class Recipe(BitMap):
     activation_group: int | None = None  # channels of a token that share a scale, before one pair of clipping factors
     transforms: str = "none"  # of the inputs of the linear layers; see fgq.affine.spec.TRANSFORMS
     clipping: str = "none"  # "learned": sigmoid factors on every range; or on those of "weights" or "activations"
-    rounding: str = "nearest"  # of weights, once transforms and clips are fixed; or "gptq"
+    rounding: str = "nearest"  # of weights, once transforms and clips are fixed; or "gptq", or "two_sided"
+    output_damping: float | None = None  # of two_sided, times H_O's mean diagonal; None: tried on the scenes, by block
+    output_probes: int = 2  # random signs a scene and task behind H_O
+    output_block: int | None = None  # output channels whose errors H_O relates to each other; None for all
     weighting: str = "uniform"  # of channels in the block loss; "fisher" needs a Fisher table
     estimator: str | None = None  # of that table: the one the recipe is meant for, and in a result the one it had
     task_weights: tuple[float, ...] = (1.0, 1.0, 1.0)  # of camera, depth and points where the Fisher is merged
@@ -82,6 +85,11 @@ class Recipe(BitMap):
         for field in ("learning_rate", "clip_rate_factor"):
             if not 0 < getattr(self, field) < float("inf"):
                 raise RecipeError(f"{field} must be a positive number, not {getattr(self, field)!r}")
+        if self.output_damping is not None and not 0 < self.output_damping < float("inf"):
+            raise RecipeError(f"output_damping must be a positive number, or None, not {self.output_damping!r}")
+        for field in ("output_probes", "output_block"):
+            if getattr(self, field) is not None and getattr(self, field) < 1:
+                raise RecipeError(f"{field} must be at least 1, not {getattr(self, field)!r}")
         if not 0 <= self.smooth_alpha <= 1:
             raise RecipeError(f"smooth_alpha must lie between 0 and 1, not {self.smooth_alpha!r}")
         if self.num_scenes is not None and self.num_scenes < 1:
@@ -117,7 +125,7 @@ class Recipe(BitMap):
     def needs_scenes(self) -> bool:
         """Whether it looks at activations at all."""
         measures = self.transforms in ("diagonal", "rotation_smoothing")
-        return self.learns or measures or self.rounding == "gptq" or self.deals_bits
+        return self.learns or measures or self.rounding != "nearest" or self.deals_bits
 
     @property
     def weight_grid(self) -> Grid:
@@ -167,6 +175,8 @@ ACCEPTED = {  # of fields whose type is more than a name
     "layer_weight_bits": (tuple, list, NONE),
     "block_weight_bits": (tuple, list, NONE),
     "num_scenes": (int, NONE),
+    "output_damping": (int, float, NONE),
+    "output_block": (int, NONE),
     "weight_group": (int, NONE),
     "activation_group": (int, NONE),
 }

@@ -20,6 +20,7 @@ from fgq.calibrate.token_store import TokenStore
 from fgq.calibrate.tokens import SceneTokens, batches
 from fgq.calibrate.workers import run_all
 from fgq.data.disjoint import Seen
+from fgq.quant.output_matrix import InBlocks
 from fgq.vggt.model import VGGT
 from fgq.vggt.saved import PARTS
 
@@ -72,10 +73,11 @@ class Schedule:
         store: TokenStore,
         executor: Executor | None,
         at_once: int,
+        output_fisher: dict[str, dict[str, InBlocks]],
     ) -> None:
         """`inputs` are the first block's in the full-precision model and `seen` those that it will read.
 
-        None where nothing is missing.
+        None where nothing is missing. `output_fisher` is of the missing blocks, where their rounding asks for it.
         """
         recipe, model = self.calibration.recipe, self.result.model
         steps = recipe.epochs * len(list(batches(len(inputs), recipe.scenes_per_step))) if self.missing else 0
@@ -85,7 +87,9 @@ class Schedule:
             problems: Iterator[BlockProblem] = iter(())
             if inputs is not None:
                 fixed = self.result.fixed
-                problems = block_problems(model, inputs, seen, self.missing, self.calibration, store, fixed)
+                problems = block_problems(
+                    model, inputs, seen, self.missing, self.calibration, store, fixed, output_fisher
+                )
             outcomes = map(self.run_here, problems) if executor is None else run_all(problems, executor, at_once)
             for block, log in outcomes:
                 self.take(block, log)

@@ -30,6 +30,7 @@ from fgq.vggt.aggregator import FrameLayout, run_block
 from fgq.vggt.attention import LINEARS, Block, RotaryTable
 from fgq.vggt.token_kinds import TOKEN_KINDS, kind_slices
 
+BLOCK_OUTPUT = "block_out"  # beside the sites: the output of the whole block
 Sums = dict[str, dict[str, Float[Tensor, "blocks size size"]]]  # by block and site
 
 
@@ -56,9 +57,10 @@ def output_factors(
 ) -> dict[str, dict[str, InBlocks]]:
     """H_O of the layers of every block, by block and site, float32, summed over clips and tasks.
 
-    The layer at a site is the one that reads it: q, k, v stacked at attn_in, then o, fc1 and fc2. Whole matrices take
-    108 MiB for one block of VGGT-1B (`fgq.quant.output_matrix.stored_bytes`), twice that while adding up. Batches,
-    order and `executor` change values by rounding only.
+    The layer at a site is the one that reads it: q, k, v stacked at attn_in, then o, fc1 and fc2. `BLOCK_OUTPUT` stands
+    beside them: the same of the block's own output. Whole matrices take 112 MiB for one block of VGGT-1B
+    (`fgq.quant.output_matrix.stored_bytes`), twice that while adding up. Batches, order and `executor` change values by
+    rounding only, and a block's do not depend on which others are asked for.
 
     Raises FgqError for no scenes, unknown blocks, kinds or tasks, quantized blocks, a size that does not divide the
     rows, and a gradient that is not finite, naming scene and task.
@@ -141,14 +143,16 @@ def linear_gradients(
 ) -> Iterator[dict[str, Float[Tensor, "batch tokens out"]]]:
     """Of each gradient at a block's output, [B * S, tokens, C]: those at the outputs of its linear layers, by site.
 
-    `tokens` is the block's input. A global block's come as it sees them, all frames of a clip in a row.
+    It stands among them itself, as BLOCK_OUTPUT. `tokens` is the block's input. A global block's come as it sees them,
+    all frames of a clip in a row.
     """
     with torch.enable_grad():
         output, seen = linear_outputs(block, *layout.arguments(name, tokens.detach()))
     for number, gradient in enumerate(gradients):
         more = number + 1 < len(gradients)
-        found = torch.autograd.grad(output, list(seen.values()), gradient.reshape(output.shape), retain_graph=more)
-        yield dict(zip(seen, found, strict=True))
+        gradient = gradient.reshape(output.shape)
+        found = torch.autograd.grad(output, list(seen.values()), gradient, retain_graph=more)
+        yield dict(zip(seen, found, strict=True)) | {BLOCK_OUTPUT: gradient}
 
 
 def linear_outputs(

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fgq.quant.clipping import Clip, FixedClip, clip_range
-from fgq.quant.gptq import round_by_hessian
 from fgq.quant.grid import Grid, decode
+from fgq.quant.rounders import Rounder, to_nearest
 from fgq.quant.symmetric import RoundSymmetrically
 from fgq.vggt.described import Described
 
@@ -68,22 +68,13 @@ class QuantizedLinear(Described):
         weight: Float[Tensor, "out width"],
         bias: Float[Tensor, " out"],
         clip: FixedClip,
-        hessians: Float[Tensor, "clips width width"] | None = None,
+        rounder: Rounder = to_nearest,
     ) -> None:
-        """Rounds a weight, already transformed and clipped, and keeps its codes.
-
-        To nearest, or with Σ x xᵀ of the input under each clip as `round_by_hessian` does.
-        """
+        """Rounds a weight, already transformed and clipped, and keeps its codes."""
         if self.weight_grid.is_off:
             self.weight = weight.detach().clone()
         else:
-            if hessians is None:
-                self.codes, self.scale, zero = self.weight_grid.encode(weight.detach())
-            else:
-                parts = weight.detach().chunk(len(hessians))
-                rounded = [round_by_hessian(part, h, self.weight_grid) for part, h in zip(parts, hessians, strict=True)]
-                self.codes, self.scale = (torch.cat([part[i] for part in rounded]) for i in (0, 1))
-                zero = None if self.weight_grid.symmetric else torch.cat([part[2] for part in rounded])
+            self.codes, self.scale, zero = rounder(weight.detach(), self.weight_grid)
             if zero is not None:
                 self.zero = zero
         self.bias = bias.detach().clone()

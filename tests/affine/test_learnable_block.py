@@ -3,6 +3,7 @@ import torch
 
 from fgq.affine import BlockSpec, LearnableBlock, QuantizedBlock, linear_inputs, site_named, smooth_start
 from fgq.quant import Grid
+from fgq.quant.rounders import ByInputs
 from fgq.vggt.attention import Block
 
 CASES = [(bits, index) for bits in ("w4a4", "w4a8", "w8a8") for index in (2, 5)]
@@ -221,7 +222,7 @@ def test_gptq_codes_come_nearer_to_the_layer_s_output_than_nearest_codes(recorde
     inputs = block.quantized_inputs(golden.x, golden.rotary)
     hessians = {name: x.transpose(1, 2) @ x for name, x in inputs.items()}
     assert hessians["attn_in"].shape == (3, 32, 32)  # q, k and v each see their own clip
-    nearest, gptq = block.freeze(), block.freeze(hessians)
+    nearest, gptq = block.freeze(), block.freeze({name: ByInputs(hessian) for name, hessian in hessians.items()})
     for site in ("attn_in", "fc1_in", "fc2_in"):
         path = site_named(site).linear
         weight, _ = block.prepared_weight(site_named(site), block.matrices())

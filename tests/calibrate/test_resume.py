@@ -68,10 +68,14 @@ def stop_after(monkeypatch):
     return arrange
 
 
-@pytest.mark.parametrize("block_inputs", ["full_precision", "quantized"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"block_inputs": "quantized"}, {"rounding": "two_sided"}],
+    ids=["published", "quantized", "two_sided"],
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_after_a_stop_the_same_call_ends_in_the_same_bits(model, scenes, tmp_path, stop_after, block_inputs, dtype):
-    options = dict(recipe="flatquant", block_inputs=block_inputs, **QUICK)
+def test_after_a_stop_the_same_call_ends_in_the_same_bits(model, scenes, tmp_path, stop_after, changes, dtype):
+    options = dict(recipe="flatquant", **changes, **QUICK)
     model = model.to(dtype)
     whole = quantize(model, scenes, **options)
     go_on = stop_after(2)

@@ -58,9 +58,10 @@ class LateFuture(Future):
 
 
 @pytest.mark.parametrize("pool", ["threads", "processes", "late"])
-@pytest.mark.parametrize("in_place", [False, True])
-def test_an_executor_gives_the_same_bits(model, scenes, pool, in_place):
-    here = quantize(model, scenes, "flatquant", **QUICK)
+@pytest.mark.parametrize("in_place, rounding", [(False, "nearest"), (True, "nearest"), (True, "two_sided")])
+def test_an_executor_gives_the_same_bits(model, scenes, pool, in_place, rounding):
+    options = dict(rounding=rounding, **QUICK)
+    here = quantize(model, scenes, "flatquant", **options)
     if pool == "late":
         executor = Recorded()
     elif pool == "threads":
@@ -68,7 +69,7 @@ def test_an_executor_gives_the_same_bits(model, scenes, pool, in_place):
     else:
         executor = ProcessPoolExecutor(2, mp_context=get_context("fork"))
     with executor:
-        spread = quantize(model, scenes, "flatquant", executor=executor, in_place=in_place, **QUICK)
+        spread = quantize(model, scenes, "flatquant", executor=executor, in_place=in_place, **options)
     assert fingerprint(spread) == fingerprint(here)
     assert [log.name for log in spread.quantization.blocks] == ["F0", "G0", "F1", "G1"]
     pairs = zip(spread.quantization.blocks, here.quantization.blocks, strict=True)

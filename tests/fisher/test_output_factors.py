@@ -1,6 +1,7 @@
 """H_O against the whole Jacobian, against autograd behind a value transform, and against damage that was measured."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from fgq.data.scene import Scene
 from fgq.errors import FgqError
 from fgq.fisher import TOKEN_KINDS
 from fgq.fisher.estimators import Clips
-from fgq.fisher.output_factors import FactorPlan, in_value_basis, linear_outputs, output_factors
+from fgq.fisher.output_factors import BLOCK_OUTPUT, FactorPlan, in_value_basis, linear_outputs, output_factors
 from fgq.quant import Grid
 from fgq.quant.output_matrix import InBlocks
 from fgq.quant.two_sided import two_sided_loss
@@ -57,6 +58,7 @@ def jacobian_products(model, scene, weights):
                 return output + addends[key]
 
             handles.append(linear_of(block, site).register_forward_hook(add))
+        handles.append(block.register_forward_hook(partial(add, key=(name, BLOCK_OUTPUT))))
     outputs = model.aggregator(scene.images[None])
     predictions = model.read_heads(outputs, scene.images[None].shape, unrolled=True)
     for handle in handles:

@@ -1,0 +1,44 @@
+"""Ways to give a layer's weight its codes, as values: a block is fixed with one for each of its layers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fgq.quant.gptq import round_by_hessian
+from fgq.quant.grid import Grid
+from fgq.quant.output_matrix import OutputMatrix
+from fgq.quant.two_sided import round_two_sided
+
+Codes = tuple[Tensor, Tensor, Tensor | None]  # with scale and zero point, as `Grid.encode` gives them
+Rounder = Callable[[Float[Tensor, "out width"], Grid], Codes]
+
+
+def to_nearest(weight: Float[Tensor, "out width"], grid: Grid) -> Codes:
+    return grid.encode(weight)
+
+
+@dataclass(frozen=True)
+class ByInputs:
+    """GPTQ, with Σ x xᵀ of the input under each clip: one for each of as many equal shares of the rows."""
+
+    hessians: Float[Tensor, "clips width width"]
+
+    def __call__(self, weight: Float[Tensor, "out width"], grid: Grid) -> Codes:
+        parts = zip(weight.chunk(len(self.hessians)), self.hessians, strict=True)
+        codes, scales, zeros = zip(*(round_by_hessian(part, hessian, grid) for part, hessian in parts), strict=True)
+        return torch.cat(codes), torch.cat(scales), None if grid.symmetric else torch.cat(zeros)
+
+
+@dataclass(frozen=True)
+class TwoSided:
+    """`round_two_sided`, with H_O of the layer's output beside the same Σ x xᵀ."""
+
+    hessians: Float[Tensor, "clips width width"]
+    output_fisher: OutputMatrix
+    damping: float
+
+    def __call__(self, weight: Float[Tensor, "out width"], grid: Grid) -> Codes:
+        return round_two_sided(weight, self.hessians, self.output_fisher, grid, output_damping=self.damping)
