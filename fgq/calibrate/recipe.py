@@ -3,10 +3,11 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from fgq.affine.sites import SITES
 from fgq.affine.spec import CLIPPING, TRANSFORMS, BlockSpec
 from fgq.errors import FgqError
 from fgq.fisher.estimators import ESTIMATORS
-from fgq.quant.bits import OFF_BITS, BitMap
+from fgq.quant.bits import BitMap
 from fgq.quant.grid import Grid
 from fgq.vggt import TASKS
 
@@ -103,15 +104,22 @@ class Recipe(BitMap):
 
     @property
     def label(self) -> str:
-        """What reports call its results: the name, with the parts that are rounded beside the blocks."""
+        """What reports call its results: the name, parts that are rounded beside the blocks, activations' own bits."""
         parts = [part for part in ("encoder", "camera_head") if getattr(self, part) != "full_precision"]
-        return " + ".join([self.name, *parts])
+        return " + ".join([self.name, *parts, *self.own_activations])
+
+    @property
+    def own_activations(self) -> list[str]:
+        """Which activations have other bits than `activation_bits`, such as S8."""
+        special = self.special_activation_bits
+        return [] if special is None else [f"S{special}"]
 
     @property
     def learns(self) -> bool:
         """Whether there is anything to fit: something is rounded, and something can adapt to it."""
-        rounds = self.rounds_weights or self.activation_bits < OFF_BITS
-        return rounds and (self.transforms == "kronecker" or self.clipping != "none")
+        return (self.rounds_weights or self.rounds_activations) and (
+            self.transforms == "kronecker" or self.clipping != "none"
+        )
 
     @property
     def needs_scenes(self) -> bool:
@@ -144,7 +152,14 @@ class Recipe(BitMap):
             clipping=self.clipping,
             qkv_clip=self.qkv_clip,
             layer_bits=self.layer_weight_bits,
+            activation_bits=self.activations_at_sites(),
         )
+
+    def activations_at_sites(self) -> tuple[tuple[int, int | None], ...] | None:
+        """Bits of patches and special tokens at every site; None where all are `activation_bits`."""
+        if self.special_activation_bits is None:
+            return None
+        return ((self.activation_bits, self.special_activation_bits),) * len(SITES)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold; `from_dict` gives an equal recipe back."""
@@ -166,6 +181,7 @@ ACCEPTED = {  # of fields whose type is more than a name
     "bit_budget": (int, float, NONE),
     "layer_weight_bits": (tuple, list, NONE),
     "block_weight_bits": (tuple, list, NONE),
+    "special_activation_bits": (int, NONE),
     "num_scenes": (int, NONE),
     "weight_group": (int, NONE),
     "activation_group": (int, NONE),

@@ -15,27 +15,38 @@ BIT_CHOICES = (2, 3, 4, 6, 8)  # for the weights of a layer, where a budget is d
 class Bits:
     """Bits of weights and of activations: Bits(4, 8) and Bits("W4A8") are equal, and both print as W4A8.
 
-    `weight, activation = Bits("W4A8")`. Raises FgqError for another text and for bits outside 2 to 8 and 16.
+    `weight, activation = Bits("W4A8")`. Where the activations of special tokens (camera and registers) have bits of
+    their own, these follow: Bits(4, 4, 8) and Bits("W4A4S8"). Raises FgqError for another text and for bits outside 2
+    to 8 and 16.
     """
 
     weight: int
     activation: int
+    special: int | None
 
-    def __init__(self, weight: "int | str | Bits", activation: int | None = None):
+    def __init__(self, weight: "int | str | Bits", activation: int | None = None, special: int | None = None):
         if isinstance(weight, Bits):
-            weight, activation = weight
+            weight, activation, special = weight.weight, weight.activation, weight.special
         elif isinstance(weight, str):
-            found = re.fullmatch(r"W(\d{1,2})A(\d{1,2})", weight)
-            if not found or activation is not None:
-                raise FgqError(f"bits {weight!r}: write them as W4A8, weights first")
-            weight, activation = map(int, found.groups())
-        for bits in (weight, activation):
-            check_bits(bits)
-        object.__setattr__(self, "weight", weight)
-        object.__setattr__(self, "activation", activation)
+            found = re.fullmatch(r"W(\d{1,2})A(\d{1,2})(?:S(\d{1,2}))?", weight)
+            if not found or activation is not None or special is not None:
+                raise FgqError(
+                    f"bits {weight!r}: write them as W4A8, weights first, or W4A4S8 with special tokens' own"
+                )
+            weight, activation, special = (None if bits is None else int(bits) for bits in found.groups())
+        for name, bits in (("weight", weight), ("activation", activation), ("special", special)):
+            if name != "special" or bits is not None:
+                check_bits(bits)
+            object.__setattr__(self, name, bits)
 
     def __str__(self) -> str:
-        return f"W{self.weight}A{self.activation}"
+        return f"W{self.weight}A{self.activation}" + (f"S{self.special}" if self.special is not None else "")
+
+    @property
+    def fields(self) -> dict[str, int | None]:
+        """Of a recipe that has these bits."""
+        named = {"weight_bits": self.weight, "activation_bits": self.activation}
+        return named | {"special_activation_bits": self.special}
 
     def __iter__(self):
         return iter((self.weight, self.activation))
@@ -61,12 +72,15 @@ class BitMap:
     activation_bits: int = 4  # the same; one scale a token, found at run time
     layer_weight_bits: tuple[int, ...] | None = None  # of q/k/v, o, fc1 and fc2 of every block, for weight_bits
     block_weight_bits: tuple | None = None  # of each block in running order: one number, or four as above
+    special_activation_bits: int | None = None  # of camera tokens and registers, at their whole range; None: as patches
     bit_budget: float | None = None
 
     def __post_init__(self):
         for own in (*(self.layer_weight_bits or ()), *(self.block_weight_bits or ())):
             for bits in own if isinstance(own, tuple) else (own,):
                 check_bits(bits)
+        if self.special_activation_bits is not None:
+            check_bits(self.special_activation_bits)
         if self.bit_budget is not None and not BIT_CHOICES[0] <= self.bit_budget <= BIT_CHOICES[-1]:
             raise FgqError(
                 f"bit_budget must lie between {BIT_CHOICES[0]} and {BIT_CHOICES[-1]}, not {self.bit_budget!r}"
@@ -75,13 +89,18 @@ class BitMap:
     @property
     def bits(self) -> Bits:
         """Of what has none of its own."""
-        return Bits(self.weight_bits, self.activation_bits)
+        return Bits(self.weight_bits, self.activation_bits, self.special_activation_bits)
 
     @property
     def rounds_weights(self) -> bool:
         """Whether any layer's weights get codes; of a block's own map (see `of_block`), or of any block."""
         stated = self.block_weight_bits or self.layer_weight_bits or (self.weight_bits,)
         return self.deals_bits or min(min(own) if isinstance(own, tuple) else own for own in stated) < OFF_BITS
+
+    @property
+    def rounds_activations(self) -> bool:
+        """Whether those of any token are rounded."""
+        return min(self.activation_bits, self.special_activation_bits or OFF_BITS) < OFF_BITS
 
     @property
     def deals_bits(self) -> bool:
