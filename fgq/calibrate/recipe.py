@@ -90,6 +90,7 @@ class Recipe(BitMap):
         if self.estimator is not None and self.estimator not in ESTIMATORS:
             raise RecipeError(f"estimator {self.estimator!r} is unknown: choose {', '.join(ESTIMATORS)}")
         self.check_task_weights()
+        self.check_sites()
         super().__post_init__()
         self.block_spec()  # the grids check the bits
 
@@ -102,6 +103,12 @@ class Recipe(BitMap):
                 f"not {weights!r}"
             )
 
+    def check_sites(self) -> None:
+        known = [site.name for site in SITES]
+        for name in self.site_activation_bits or ():
+            if name not in known:
+                raise RecipeError(f"site_activation_bits names {name!r}, which is no site: choose {', '.join(known)}")
+
     @property
     def label(self) -> str:
         """What reports call its results: the name, parts that are rounded beside the blocks, activations' own bits."""
@@ -110,9 +117,10 @@ class Recipe(BitMap):
 
     @property
     def own_activations(self) -> list[str]:
-        """Which activations have other bits than `activation_bits`, such as S8."""
-        special = self.special_activation_bits
-        return [] if special is None else [f"S{special}"]
+        """Which activations have other bits than `activation_bits`, such as S8 and attn_in A8."""
+        special = [] if self.special_activation_bits is None else [f"S{self.special_activation_bits}"]
+        stated = self.site_activation_bits or {}
+        return special + [f"{site.name} A{stated[site.name]}" for site in SITES if site.name in stated]
 
     @property
     def learns(self) -> bool:
@@ -157,9 +165,11 @@ class Recipe(BitMap):
 
     def activations_at_sites(self) -> tuple[tuple[int, int | None], ...] | None:
         """Bits of patches and special tokens at every site; None where all are `activation_bits`."""
-        if self.special_activation_bits is None:
+        stated = self.site_activation_bits or {}
+        if self.special_activation_bits is None and not stated:
             return None
-        return ((self.activation_bits, self.special_activation_bits),) * len(SITES)
+        bits = (stated.get(site.name, self.activation_bits) for site in SITES)
+        return tuple((patches, self.special_activation_bits) for patches in bits)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold; `from_dict` gives an equal recipe back."""
@@ -182,6 +192,7 @@ ACCEPTED = {  # of fields whose type is more than a name
     "layer_weight_bits": (tuple, list, NONE),
     "block_weight_bits": (tuple, list, NONE),
     "special_activation_bits": (int, NONE),
+    "site_activation_bits": (dict, NONE),
     "num_scenes": (int, NONE),
     "weight_group": (int, NONE),
     "activation_group": (int, NONE),

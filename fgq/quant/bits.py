@@ -1,7 +1,7 @@
 """How many bits: of one setting such as W4A8, and of every block and layer of a model, stated in one place."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from fgq.errors import FgqError
@@ -73,6 +73,7 @@ class BitMap:
     layer_weight_bits: tuple[int, ...] | None = None  # of q/k/v, o, fc1 and fc2 of every block, for weight_bits
     block_weight_bits: tuple | None = None  # of each block in running order: one number, or four as above
     special_activation_bits: int | None = None  # of camera tokens and registers, at their whole range; None: as patches
+    site_activation_bits: dict[str, int] | None = field(default=None, hash=False)  # of the sites named, in every block
     bit_budget: float | None = None
 
     def __post_init__(self):
@@ -81,6 +82,12 @@ class BitMap:
                 check_bits(bits)
         if self.special_activation_bits is not None:
             check_bits(self.special_activation_bits)
+        if self.site_activation_bits is not None:
+            object.__setattr__(
+                self, "site_activation_bits", dict(self.site_activation_bits)
+            )  # whoever gave it keeps its
+        for bits in (self.site_activation_bits or {}).values():
+            check_bits(bits)
         if self.bit_budget is not None and not BIT_CHOICES[0] <= self.bit_budget <= BIT_CHOICES[-1]:
             raise FgqError(
                 f"bit_budget must lie between {BIT_CHOICES[0]} and {BIT_CHOICES[-1]}, not {self.bit_budget!r}"
@@ -100,7 +107,8 @@ class BitMap:
     @property
     def rounds_activations(self) -> bool:
         """Whether those of any token are rounded."""
-        return min(self.activation_bits, self.special_activation_bits or OFF_BITS) < OFF_BITS
+        own = (self.site_activation_bits or {}).values()
+        return min(self.activation_bits, self.special_activation_bits or OFF_BITS, *own) < OFF_BITS
 
     @property
     def deals_bits(self) -> bool:

@@ -207,6 +207,61 @@ def test_a_block_that_is_not_told_where_special_tokens_lie_says_so(model, inputs
         dict(small.aggregator.blocks())["F0"](x)
 
 
+@pytest.mark.parametrize("name", ["F1", "G0"])
+@pytest.mark.parametrize("own", [{"attn_in": 8}, {"attn_out": 3, "fc2_in": 6}, {site.name: 6 for site in SITES}])
+def test_a_site_s_bits_are_those_of_its_grid(inputs_of, name, own):
+    """Against a block whose inputs a plain loop over sites quantizes; special tokens go with the others or alone."""
+    block, x, rotary = inputs_of(name)
+    for special in (None, 5):
+        options = {"activation_bits": 4, "site_activation_bits": own, "special_activation_bits": special}
+        recipe = find_recipe("rtn", overrides={"weight_bits": 16, **options})
+
+        def linear(path, values, special=special):
+            site = next(site for site in SITES if site.linear == path)
+            quantized = Grid(own.get(site.name, 4), per="token").fake_quantize(values)
+            if special is not None:
+                for row in rotary.special.tolist():
+                    quantized[:, row] = Grid(special, per="token").fake_quantize(values[:, row])
+            return block.get_submodule(path)(quantized).chunk(len(site.projections), -1)
+
+        with torch.no_grad():
+            truth = block.run(x, rotary, linear)
+            for ours in (
+                LearnableBlock(block, recipe.block_spec()),
+                LearnableBlock(block, recipe.block_spec()).freeze(),
+            ):
+                assert torch.allclose(ours(x, rotary), truth, atol=1e-5)
+
+
+def test_more_bits_at_one_site_damage_less_and_come_back(model, scenes, tmp_path):
+    def losses(**own):
+        return quantized(model, scenes, "flatquant", weight_bits=16, epochs=1, **own).quantization.blocks
+
+    plain = sum(block.initial_loss for block in losses())
+    assert all(sum(b.initial_loss for b in losses(site_activation_bits={site.name: 8})) < plain for site in SITES)
+    small = quantized(model, scenes, "gptq", site_activation_bits={"attn_in": 8}, special_activation_bits=6)
+    small.save(tmp_path)
+    loaded, images = fgq.load_model(tmp_path), scenes[0].images
+    assert loaded.quantization == small.quantization and loaded.quantization.recipe.label == "gptq + S6 + attn_in A8"
+    assert [block.spec for _, block in loaded.aggregator.blocks()] == [b.spec for _, b in small.aggregator.blocks()]
+    with torch.no_grad():
+        assert torch.equal(loaded(images).depth, small(images).depth)
+
+
+def test_unknown_sites_and_bits_are_named():
+    given = {"attn_in": 8}
+    recipe = find_recipe("rtn", overrides={"site_activation_bits": given})
+    given["fc1_in"] = 2
+    assert recipe.site_activation_bits == {"attn_in": 8} and hash(recipe) == hash(find_recipe(recipe))
+    assert find_recipe("fgq", 16, 16, {"site_activation_bits": {"fc2_in": 4}}).learns
+    with pytest.raises(RecipeError, match="names 'qkv', which is no site: choose attn_in, attn_out, fc1_in, fc2_in"):
+        find_recipe("rtn", overrides={"site_activation_bits": {"qkv": 8}})
+    with pytest.raises(FgqError, match="1 bits: choose 2 to 8"):
+        find_recipe("rtn", overrides={"site_activation_bits": {"attn_in": 1}})
+    with pytest.raises(RecipeError, match="site_activation_bits must be of type"):
+        find_recipe("rtn", overrides={"site_activation_bits": 8})
+
+
 def test_recipes_and_results_are_called_by_their_bits(model, scenes):
     recipe = find_recipe("flatquant", overrides=Bits("W4A4S8").fields)
     assert (str(recipe.bits), recipe.label) == ("W4A4S8", "flatquant + S8")
