@@ -119,6 +119,8 @@ class Recipe(BitMap):
     def own_activations(self) -> list[str]:
         """Which activations have other bits than `activation_bits`, such as S8 and attn_in A8."""
         special = [] if self.special_activation_bits is None else [f"S{self.special_activation_bits}"]
+        if self.has_activation_deal or self.layer_activation_bits:
+            return ["activations by layer"]
         stated = self.site_activation_bits or {}
         return special + [f"{site.name} A{stated[site.name]}" for site in SITES if site.name in stated]
 
@@ -165,6 +167,8 @@ class Recipe(BitMap):
 
     def activations_at_sites(self) -> tuple[tuple[int, int | None], ...] | None:
         """Bits of patches and special tokens at every site; None where all are `activation_bits`."""
+        if self.layer_activation_bits is not None:
+            return self.layer_activation_bits
         stated = self.site_activation_bits or {}
         if self.special_activation_bits is None and not stated:
             return None
@@ -191,6 +195,9 @@ ACCEPTED = {  # of fields whose type is more than a name
     "bit_budget": (int, float, NONE),
     "layer_weight_bits": (tuple, list, NONE),
     "block_weight_bits": (tuple, list, NONE),
+    "layer_activation_bits": (tuple, list, NONE),
+    "block_activation_bits": (tuple, list, NONE),
+    "operation_budget": (int, float, NONE),
     "special_activation_bits": (int, NONE),
     "site_activation_bits": (dict, NONE),
     "num_scenes": (int, NONE),

@@ -69,7 +69,9 @@ class Info:
     def bits_text(self) -> str:
         """What a quantized model says of its bits: recipe and setting, such as flatquant + S8, W4A4S8."""
         calibration = self.outline().quantization
-        return "of no stated recipe" if calibration is None else f"{calibration.recipe.label}, {calibration.recipe.bits}"
+        if calibration is None:
+            return "of no stated recipe"
+        return f"{calibration.recipe.label}, {calibration.recipe.bits}"
 
     def average_bits(self, clip: Input) -> pd.DataFrame:
         """By kind of token, as `fgq.memory.bit_operations.average_bits` gives them."""
