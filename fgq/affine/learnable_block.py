@@ -13,7 +13,7 @@ from fgq.affine.quantized_block import QuantizedBlock
 from fgq.affine.sites import RUN_TIME, SITE_OF_LINEAR, SITES, Site, linear_inputs, linear_of
 from fgq.affine.spec import AT_RUN_TIME, ROTATIONS, BlockSpec
 from fgq.quant.clipping import FixedClip, LearnableClip, clip_weight
-from fgq.quant.linear import quantize_tokens
+from fgq.quant.linear import quantize_kinds
 from fgq.quant.product import MultiplyParts
 from fgq.quant.rounders import Rounder, to_nearest
 from fgq.vggt.attention import Block, RotaryTable
@@ -49,7 +49,9 @@ class LearnableBlock(nn.Module):
             clips = spec.num_clips(site.projections)
             ranges = len(weight) * spec.weight.num_groups(weight.shape[1])
             self.weight_clips[site.name] = make_clip(ranges, spec.clips_weights and not spec.weight_at(site).is_off)
-            self.input_clips[site.name] = make_clip(clips, spec.clips_activations and not spec.activation.is_off)
+            self.input_clips[site.name] = make_clip(
+                clips, spec.clips_activations and not spec.activation_at(site).is_off
+            )
         self.to(block.norm1.weight.device)
 
     def make_transform(
@@ -131,6 +133,10 @@ class LearnableBlock(nn.Module):
             weight, bias = transform_values(weight, per_head), transform_values(bias[:, None], per_head)[:, 0]
         return weight, bias
 
+    def quantize_input(self, site: Site, x: Tensor, rotary: RotaryTable | None) -> Float[Tensor, "clips *tokens width"]:
+        grids = self.spec.activation_at(site), self.input_clips[site.name], self.spec.special_at(site)
+        return quantize_kinds(x, *grids, rotary.special if rotary is not None else None)
+
     def forward(
         self, x: Float[Tensor, "batch tokens channels"], rotary: RotaryTable | None = None
     ) -> Float[Tensor, "batch tokens channels"]:
@@ -142,7 +148,7 @@ class LearnableBlock(nn.Module):
             weight, bias = self.prepared_weight(site, matrices)
             weight = self.spec.weight_at(site).fake_quantize(weight)
             values = apply_input(site, values, matrices)
-            values = quantize_tokens(values, self.spec.activation, self.input_clips[site.name])
+            values = self.quantize_input(site, values, rotary)
             parts = len(values)
             weight, bias = weight.unflatten(0, (parts, -1)), bias.view(parts, 1, -1)
             product = MultiplyParts.apply(values.flatten(1, -2), weight, bias).unflatten(1, values.shape[1:-1])
@@ -169,10 +175,8 @@ class LearnableBlock(nn.Module):
         self, x: Float[Tensor, "batch tokens channels"], rotary: RotaryTable | None = None
     ) -> dict[str, Float[Tensor, "clips batch_tokens width"]]:
         """What each linear layer multiplies, by site, when the block up to it is in full precision."""
-        return {
-            name: quantize_tokens(values, self.spec.activation, self.input_clips[name]).flatten(1, -2)
-            for name, values in self.transformed_inputs(x, rotary).items()
-        }
+        transformed = self.transformed_inputs(x, rotary)
+        return {site.name: self.quantize_input(site, transformed[site.name], rotary).flatten(1, -2) for site in SITES}
 
     @torch.no_grad()
     def freeze(self, rounders: dict[str, Rounder] | None = None) -> QuantizedBlock:

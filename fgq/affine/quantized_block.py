@@ -1,5 +1,6 @@
 """The block that inference runs: integer codes, fixed transforms, folded diagonals."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +11,7 @@ from fgq.affine.fixed import FixedTransform
 from fgq.affine.sites import RUN_TIME, SITE_OF_LINEAR, SITES, Site
 from fgq.affine.spec import AT_RUN_TIME, BlockSpec
 from fgq.quant.linear import QuantizedLinear
-from fgq.vggt.attention import Block, LayerScale
+from fgq.vggt.attention import Block, LayerScale, RotaryTable, projections
 from fgq.vggt.config import VGGTConfig
 
 
@@ -33,15 +34,22 @@ class QuantizedBlock(Block):
             linear = self.get_submodule(site.linear)
             width, out = linear.in_features, linear.out_features
             clips = spec.num_clips(site.projections)
-            self.set_submodule(site.linear, QuantizedLinear(width, out, spec.weight_at(site), spec.activation, clips))
+            grids = spec.weight_at(site), spec.activation_at(site)
+            self.set_submodule(site.linear, QuantizedLinear(width, out, *grids, clips, spec.special_at(site)))
             self.transforms[site.name] = empty_transform(site, width, num_heads, spec.transforms)
         self.requires_grad_(False)
 
     def description(self) -> dict[str, Any]:
-        return asdict(self.spec)
+        said = asdict(self.spec)
+        if self.spec.activation_bits is None:  # as it was before there were any
+            del said["activation_bits"]
+        return said
 
     def prepare(self, path: str, x: Tensor) -> Tensor:
         return self.transforms[SITE_OF_LINEAR[path].name](x)
+
+    def multiply(self, path: str, x: Tensor, rotary: RotaryTable | None = None) -> Sequence[Tensor]:
+        return projections(path, self.get_submodule(path)(x, rotary.special if rotary is not None else None))
 
 
 def empty_transform(site: Site, width: int, num_heads: int, transforms: str) -> FixedTransform:

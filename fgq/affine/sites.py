@@ -70,6 +70,6 @@ def linear_inputs(
 
     def linear(path: str, values: Tensor) -> Sequence[Tensor]:
         seen[SITE_OF_LINEAR[path].name] = prepared = block.prepare(path, values)
-        return block.multiply(path, prepared)
+        return block.multiply(path, prepared, rotary)
 
     return block.run(x, rotary, linear), seen

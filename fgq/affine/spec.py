@@ -20,8 +20,10 @@ CLIPPING = ("none", "weights", "activations", "learned")
 class BlockSpec:
     """Both grids, the kind of transforms, whether clipping is learnt, and how many clips q, k and v have.
 
-    `layer_bits` are the weight bits at each site, in the order of SITES, where they are not those of the grid.
-    Raises FgqError for an unknown choice, and for `layer_bits` of another number than there are sites.
+    `layer_bits` are the weight bits at each site, in the order of SITES, where they are not those of the grid;
+    `activation_bits` those of the activations, as pairs: of the patches and of the special tokens. The latter are None
+    where special tokens are quantized as patches are; otherwise they use their whole range, whatever patches learn.
+    Raises FgqError for an unknown choice, and for bits of another number of sites than there are.
     """
 
     weight: Grid
@@ -30,6 +32,7 @@ class BlockSpec:
     clipping: str = "none"  # one of CLIPPING
     qkv_clip: str = "separate"  # "shared": one clip for the input of q, k and v
     layer_bits: tuple[int, ...] | None = None  # of q/k/v, o, fc1 and fc2
+    activation_bits: tuple[tuple[int, int | None], ...] | None = None  # of patches, special tokens; in front of these
 
     def __post_init__(self):
         for field, allowed in (
@@ -39,17 +42,28 @@ class BlockSpec:
         ):
             if getattr(self, field) not in allowed:
                 raise FgqError(f"{field} {getattr(self, field)!r} is unknown: choose {' or '.join(allowed)}")
-
-        if self.layer_bits is not None:
-            if len(self.layer_bits) != len(SITES):
-                raise FgqError(f"layer_bits are {list(self.layer_bits)}: state {len(SITES)}, for q/k/v, o, fc1 and fc2")
-            for site in SITES:
-                self.weight_at(site)  # whose grid checks the bits
+        for field in ("layer_bits", "activation_bits"):
+            stated = getattr(self, field)
+            if stated is not None and len(stated) != len(SITES):
+                raise FgqError(f"{field} are {list(stated)}: state {len(SITES)}, for q/k/v, o, fc1 and fc2")
+        for site in SITES:
+            self.weight_at(site), self.activation_at(site), self.special_at(site)  # whose grids check the bits
 
     def weight_at(self, site: Site) -> Grid:
         if self.layer_bits is None:
             return self.weight
         return replace(self.weight, bits=self.layer_bits[SITES.index(site)])
+
+    def activation_at(self, site: Site) -> Grid:
+        """Of the input at a site: of all tokens, or of the patches where `special_at` has something else."""
+        if self.activation_bits is None:
+            return self.activation
+        return replace(self.activation, bits=self.activation_bits[SITES.index(site)][0])
+
+    def special_at(self, site: Site) -> Grid | None:
+        """Of the camera token and the registers at a site, where they have one of their own."""
+        bits = None if self.activation_bits is None else self.activation_bits[SITES.index(site)][1]
+        return None if bits is None else replace(self.activation, bits=bits)
 
     def num_clips(self, projections: tuple[str, ...]) -> int:
         """Activation quantizers in front of a linear layer that stacks these projections."""

@@ -60,11 +60,12 @@ def quantize(
     """A new model whose aggregator blocks are fixed quantized blocks; `model` is left as it was.
 
     `recipe` is a name in RECIPES or a Recipe; bits of None keep the recipe's (4 and 4); `overrides` replace its other
-    fields. With a `bit_budget` the table `fisher` deals weight bits to the blocks first, and the result's recipe states
-    them. `scenes` are of one frame count and size ("rtn" and "quarot" need none, but without them the log has no
-    losses), of which the recipe may choose some (`num_scenes`, `scene_choice`). `fisher` is a Fisher table, or
-    calibration weights [blocks, channels]. `blocks` names those to quantize, such as ["F0", "G2"]; the others stay in
-    full precision. Where the recipe says so, the encoder and the camera head are rounded too (see fgq.calibrate.parts).
+    fields. With a `bit_budget` the table `fisher` deals weight bits to the blocks first, with an `operation_budget`
+    those of activations too, and the result's recipe states them. `scenes` are of one frame count and size ("rtn" and
+    "quarot" need none, but without them the log has no losses), of which the recipe may choose some (`num_scenes`,
+    `scene_choice`). `fisher` is a Fisher table, or calibration weights [blocks, channels]. `blocks` names those to
+    quantize, such as ["F0", "G2"]; the others stay in full precision. Where the recipe says so, the encoder and the
+    camera head are rounded too (see fgq.calibrate.parts).
     `model.quantization` of the result holds the recipe, the seed, one log a block and the scenes. Block l draws from
     (seed, l) alone.
 

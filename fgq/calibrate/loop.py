@@ -26,7 +26,6 @@ from torch import Tensor, nn
 
 from fgq.affine.learnable_block import LearnableBlock
 from fgq.affine.quantized_block import QuantizedBlock
-from fgq.affine.spec import BlockSpec
 from fgq.calibrate.log import BlockLog
 from fgq.calibrate.objective import normalised
 from fgq.calibrate.problem import BlockProblem, Calibration, Losses
@@ -116,7 +115,7 @@ def calibrate_block(problem: BlockProblem, report: Report = say_nothing) -> tupl
     """
     began, recipe = time.perf_counter(), problem.recipe
     spec = recipe.block_spec()
-    plain = BlockSpec(spec.weight, spec.activation, layer_bits=spec.layer_bits)
+    plain = replace(spec, transforms="none", clipping="none")
     rtn = problem.measure(LearnableBlock(problem.block, plain).freeze())
     learnable = start_block(problem)
     start = kept = Kept(*round_weights(learnable, problem), learnable.condition())

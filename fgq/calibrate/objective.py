@@ -35,13 +35,14 @@ def find_weights(recipe: Recipe, fisher: FisherTable | Weights | None, model: VG
     negative ones and NaN; FgqError for a table that was estimated on another model.
     """
     names, channels = model.config.block_names, model.config.embed_dim
-    stated = recipe.block_weight_bits
-    if stated is not None and len(stated) != len(names):
-        raise RecipeError(f"block_weight_bits states {len(stated)} blocks, the model has {len(names)}")
+    for field in ("block_weight_bits", "block_activation_bits"):
+        stated = getattr(recipe, field)
+        if stated is not None and len(stated) != len(names):
+            raise RecipeError(f"{field} states {len(stated)} blocks, the model has {len(names)}")
     if recipe.deals_bits and not isinstance(fisher, FisherTable):
         raise RecipeError(
             f"recipe {recipe.name!r} deals bits to blocks by their Fisher information: pass fisher= a table of "
-            "fgq.estimate_fisher, or state block_weight_bits"
+            "fgq.estimate_fisher, or state block_weight_bits (and block_activation_bits)"
         )
     if recipe.weighting == "uniform":
         return torch.ones(len(names), channels)

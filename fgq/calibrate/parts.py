@@ -3,7 +3,8 @@
 Their linear layers become `QuantizedLinear`, with one scale an output channel (or group) and activations quantized
 token by token. Three things stay as they are. The patch embedding, a convolution, reads pixels. The camera head's
 `embed_pose` and `pose_branch` read and write the nine numbers of a pose, whose last corrections are smaller than a step
-of a coarse grid. Bits are the recipe's `weight_bits` and `activation_bits`, also where blocks have their own.
+of a coarse grid. Bits are the recipe's `weight_bits` and `activation_bits`, also where blocks, sites or special tokens
+of the aggregator have their own.
 """
 
 import copy

@@ -3,10 +3,11 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from fgq.affine.sites import SITES
 from fgq.affine.spec import CLIPPING, TRANSFORMS, BlockSpec
 from fgq.errors import FgqError
 from fgq.fisher.estimators import ESTIMATORS
-from fgq.quant.bits import OFF_BITS, BitMap
+from fgq.quant.bits import BitMap
 from fgq.quant.grid import Grid
 from fgq.vggt import TASKS
 
@@ -97,6 +98,7 @@ class Recipe(BitMap):
         if self.estimator is not None and self.estimator not in ESTIMATORS:
             raise RecipeError(f"estimator {self.estimator!r} is unknown: choose {', '.join(ESTIMATORS)}")
         self.check_task_weights()
+        self.check_sites()
         super().__post_init__()
         self.block_spec()  # the grids check the bits
 
@@ -109,17 +111,33 @@ class Recipe(BitMap):
                 f"not {weights!r}"
             )
 
+    def check_sites(self) -> None:
+        known = [site.name for site in SITES]
+        for name in self.site_activation_bits or ():
+            if name not in known:
+                raise RecipeError(f"site_activation_bits names {name!r}, which is no site: choose {', '.join(known)}")
+
     @property
     def label(self) -> str:
-        """What reports call its results: the name, with the parts that are rounded beside the blocks."""
+        """What reports call its results: the name, parts that are rounded beside the blocks, activations' own bits."""
         parts = [part for part in ("encoder", "camera_head") if getattr(self, part) != "full_precision"]
-        return " + ".join([self.name, *parts])
+        return " + ".join([self.name, *parts, *self.own_activations])
+
+    @property
+    def own_activations(self) -> list[str]:
+        """Which activations have other bits than `activation_bits`, such as S8 and attn_in A8."""
+        special = [] if self.special_activation_bits is None else [f"S{self.special_activation_bits}"]
+        if self.has_activation_deal or self.layer_activation_bits:
+            return ["activations by layer"]
+        stated = self.site_activation_bits or {}
+        return special + [f"{site.name} A{stated[site.name]}" for site in SITES if site.name in stated]
 
     @property
     def learns(self) -> bool:
         """Whether there is anything to fit: something is rounded, and something can adapt to it."""
-        rounds = self.rounds_weights or self.activation_bits < OFF_BITS
-        return rounds and (self.transforms == "kronecker" or self.clipping != "none")
+        return (self.rounds_weights or self.rounds_activations) and (
+            self.transforms == "kronecker" or self.clipping != "none"
+        )
 
     @property
     def needs_scenes(self) -> bool:
@@ -152,7 +170,18 @@ class Recipe(BitMap):
             clipping=self.clipping,
             qkv_clip=self.qkv_clip,
             layer_bits=self.layer_weight_bits,
+            activation_bits=self.activations_at_sites(),
         )
+
+    def activations_at_sites(self) -> tuple[tuple[int, int | None], ...] | None:
+        """Bits of patches and special tokens at every site; None where all are `activation_bits`."""
+        if self.layer_activation_bits is not None:
+            return self.layer_activation_bits
+        stated = self.site_activation_bits or {}
+        if self.special_activation_bits is None and not stated:
+            return None
+        bits = (stated.get(site.name, self.activation_bits) for site in SITES)
+        return tuple((patches, self.special_activation_bits) for patches in bits)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold; `from_dict` gives an equal recipe back."""
@@ -174,6 +203,11 @@ ACCEPTED = {  # of fields whose type is more than a name
     "bit_budget": (int, float, NONE),
     "layer_weight_bits": (tuple, list, NONE),
     "block_weight_bits": (tuple, list, NONE),
+    "layer_activation_bits": (tuple, list, NONE),
+    "block_activation_bits": (tuple, list, NONE),
+    "operation_budget": (int, float, NONE),
+    "special_activation_bits": (int, NONE),
+    "site_activation_bits": (dict, NONE),
     "num_scenes": (int, NONE),
     "output_damping": (int, float, NONE),
     "output_block": (int, NONE),

@@ -11,7 +11,7 @@ from fgq.calibrate.parts import install, with_layers
 from fgq.errors import FgqError
 from fgq.quant import Grid
 from fgq.vggt import VGGT, VGGTConfig
-from fgq.vggt.saved import FORMAT, PARTS
+from fgq.vggt.saved import FORMAT, OWN_ACTIVATIONS, PARTS
 from fgq.writing import reason
 
 SIDES = ("weight", "activation")
@@ -24,10 +24,10 @@ def rebuild(model: VGGT, description: dict, source: str) -> None:
 
     Raises FgqError, naming `source`, for a description of another format, an unknown block or an unknown choice.
     """
-    if description.get("format") != FORMAT:
+    if description.get("format") not in (FORMAT, OWN_ACTIVATIONS):
         raise FgqError(
-            f"{source}: quantization.json has format {description.get('format')!r}, this fgq reads {FORMAT!r}: "
-            "use the fgq that wrote it"
+            f"{source}: quantization.json has format {description.get('format')!r}, this fgq reads {FORMAT!r} and "
+            f"{OWN_ACTIVATIONS!r}: use the fgq that wrote it"
         )
     blocks, parts, called = (description.get(field, kind()) for field, kind in FIELDS.items())
     for field, kind in FIELDS.items():
@@ -59,8 +59,10 @@ def build_block(config: VGGTConfig, content: dict, name: str, source: str) -> Qu
     """An empty block, without storage, as described."""
     try:
         grids = {side: read_grid(content[side]) for side in SIDES}
-        layer_bits = content.get("layer_bits")
-        spec = BlockSpec(**(content | grids | {"layer_bits": tuple(layer_bits) if layer_bits else None}))
+        layer_bits, activation_bits = content.get("layer_bits"), content.get("activation_bits")
+        own = {"layer_bits": tuple(layer_bits) if layer_bits else None}
+        own |= {"activation_bits": tuple((patch, special) for patch, special in activation_bits or ()) or None}
+        spec = BlockSpec(**(content | grids | own))
         with torch.device("meta"):
             return empty_quantized_block(config, spec)
     except UNREADABLE as error:

@@ -8,6 +8,9 @@ import typer
 from fgq.commands.options import Seed
 from fgq.writing import check_new_folder
 
+# Of bits and bit-operations in a table.
+AVERAGES = {"macs": "{:.4g}".format, "bit-operations": "{:.4g}".format}
+AVERAGES |= dict.fromkeys(("weight bits", "activation bits", "a mac"), "{:.3f}".format)
 MOST_FORESEEN = 256  # frames; foreseeing takes a tenth of a second for each
 
 
@@ -24,7 +27,10 @@ def info(
     cache_dir: Annotated[Path | None, typer.Option(help="of the hub's files; its own where not given")] = None,
     local_files_only: Annotated[bool, typer.Option("--local-files-only", help="ask no network")] = False,
 ) -> None:
-    """A model's parts, the bytes of each recipe, and, with --frames or --size, memory and time of a forward pass."""
+    """A model's parts, the bytes of each recipe, a quantized model's average bits and bit-operations.
+
+    With --frames or --size also memory and time of a forward pass.
+    """
     import pandas as pd
 
     from fgq.checkpoint.hub import HubOptions
@@ -39,6 +45,10 @@ def info(
     told = about.dtype or about.outline().dtype
     typer.echo(f"\nMB of weights by recipe, what is not quantized in {str(told).removeprefix('torch.')}:")
     typer.echo(recipe_sizes(config, told).to_string())
+    if about.files.quantization:
+        shown = clip or Input.parse(1, str(config.img_size))
+        typer.echo(f"\nBits in the blocks' linear layers, {about.bits_text()}, for {shown}:")
+        typer.echo(about.average_bits(shown).to_string(formatters=AVERAGES))
     if clip is None:
         return
     costs = {"predicted": about.predict(clip, device)}
@@ -47,7 +57,7 @@ def info(
 
         found = run_alone(model, clip.frames, clip.height, clip.width, about.dtype, device, **hub)
         costs["measured"] = measured_row(found)
-    typer.echo(f"\n{clip.frames} frames of {clip.width} × {clip.height} pixels on {device}:")
+    typer.echo(f"\n{clip} on {device}:")
     typer.echo(pd.DataFrame(costs).T.to_string(na_rep=""))
 
 

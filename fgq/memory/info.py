@@ -10,6 +10,7 @@ from fgq.checkpoint.files import ModelFiles, find_files
 from fgq.checkpoint.hub import HubOptions
 from fgq.checkpoint.load import check_device, find_dtype, outline
 from fgq.errors import FgqError
+from fgq.memory.bit_operations import average_bits, bit_operations
 from fgq.memory.forward import forecast
 from fgq.memory.measure import Measured
 from fgq.memory.speed import predict_seconds
@@ -39,6 +40,9 @@ class Input:
             )
         return cls(frames, width, height)
 
+    def __str__(self) -> str:
+        return f"{self.frames} frame{'s' if self.frames > 1 else ''} of {self.width} × {self.height} pixels"
+
 
 @dataclass(frozen=True)
 class Info:
@@ -61,6 +65,17 @@ class Info:
 
     def parts(self) -> pd.DataFrame:
         return part_sizes(self.outline())
+
+    def bits_text(self) -> str:
+        """What a quantized model says of its bits: recipe and setting, such as flatquant + S8, W4A4S8."""
+        calibration = self.outline().quantization
+        if calibration is None:
+            return "of no stated recipe"
+        return f"{calibration.recipe.label}, {calibration.recipe.bits}"
+
+    def average_bits(self, clip: Input) -> pd.DataFrame:
+        """By kind of token, as `fgq.memory.bit_operations.average_bits` gives them."""
+        return average_bits(bit_operations(self.outline(), clip.frames, clip.height, clip.width))
 
     def predict(self, clip: Input, device: str = "cpu") -> pd.Series:
         """Gigabytes (10^9 bytes) and seconds of one forward pass on this machine; see `forecast`, `predict_seconds`."""

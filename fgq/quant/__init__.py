@@ -3,7 +3,7 @@
 from fgq.quant.bits import BITS, OFF_BITS, BitMap, Bits
 from fgq.quant.clipping import FixedClip, LearnableClip, clip_range, clip_weight
 from fgq.quant.grid import Grid, decode
-from fgq.quant.linear import QuantizedLinear, join_parts, multiply_parts, quantize_tokens
+from fgq.quant.linear import QuantizedLinear, join_parts, multiply_parts, quantize_kinds, quantize_tokens
 
 __all__ = [
     "BITS",
@@ -19,5 +19,6 @@ __all__ = [
     "decode",
     "join_parts",
     "multiply_parts",
+    "quantize_kinds",
     "quantize_tokens",
 ]

@@ -4,9 +4,10 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from fgq.errors import FgqError
 from fgq.quant.clipping import Clip, FixedClip, clip_range
 from fgq.quant.grid import Grid, decode
 from fgq.quant.rounders import Rounder, to_nearest
@@ -21,6 +22,30 @@ def quantize_tokens(x: Float[Tensor, "*tokens width"], grid: Grid, clip: Clip) -
     if grid.symmetric:
         return grid.join(RoundSymmetrically.apply(grid.split(x), clip.factors(), grid.highest, 0.0))
     return grid.fake_quantize(x, *clip_range(*grid.find_range(x), clip.factors()))
+
+
+def quantize_kinds(
+    x: Float[Tensor, "*batch tokens width"],
+    grid: Grid,
+    clip: Clip,
+    special_grid: Grid | None,
+    special: Int64[Tensor, " special"] | None,
+) -> Float[Tensor, "clips *batch tokens width"]:
+    """`quantize_tokens`, where the special tokens, at the rows `special`, may have a grid of their own.
+
+    There they use their whole range: the clip is learnt for patches, which are nearly all tokens. Raises FgqError where
+    nobody says where the special tokens lie.
+    """
+    quantized = quantize_tokens(x, grid, clip)
+    if special_grid is None:
+        return quantized
+    if special is None:
+        raise FgqError(
+            "special tokens have activation bits of their own here, but nobody says where they lie: call the block as "
+            "fgq.vggt.aggregator.run_block does"
+        )
+    own = special_grid.fake_quantize(x.index_select(-2, special))
+    return quantized.index_copy(-2, special, own.expand(len(quantized), *own.shape))
 
 
 def multiply_parts(
@@ -42,15 +67,24 @@ class QuantizedLinear(Described):
 
     Several clips mean that the output's channels come in as many equal parts, each of which reads the input through
     its own clip (q, k and v). With a weight grid that is off, `weight` [out, in] is stored in floating point instead.
-    The bias is never quantized.
+    The bias is never quantized. With a `special_grid` the special tokens of the input have a grid of their own.
     """
 
-    def __init__(self, width: int, out: int, weight_grid: Grid, activation_grid: Grid, clips: int = 1):
+    def __init__(
+        self,
+        width: int,
+        out: int,
+        weight_grid: Grid,
+        activation_grid: Grid,
+        clips: int = 1,
+        special_grid: Grid | None = None,
+    ):
         super().__init__()
         self.in_features = width
         self.out_features = out
         self.weight_grid = weight_grid
         self.activation_grid = activation_grid
+        self.special_grid = special_grid
         if weight_grid.is_off:
             self.register_buffer("weight", torch.zeros(out, width))
         else:
@@ -80,8 +114,11 @@ class QuantizedLinear(Described):
         self.bias = bias.detach().clone()
         self.clip = clip
 
-    def forward(self, x: Float[Tensor, "*tokens width"]) -> Float[Tensor, "*tokens out"]:
-        x = quantize_tokens(x, self.activation_grid, self.clip)
+    def forward(
+        self, x: Float[Tensor, "*tokens width"], special: Int64[Tensor, " special"] | None = None
+    ) -> Float[Tensor, "*tokens out"]:
+        """`special`: the rows of the special tokens along the last axis but one, where these have their own grid."""
+        x = quantize_kinds(x, self.activation_grid, self.clip, self.special_grid, special)
         if self.weight_grid.is_off:
             return join_parts(multiply_parts(x, self.weight.to(x.dtype))) + self.bias
         if self.weight_grid.group is not None:
@@ -97,4 +134,5 @@ class QuantizedLinear(Described):
         return {"weight": asdict(self.weight_grid), "activation": asdict(self.activation_grid)}
 
     def extra_repr(self) -> str:
-        return f"weight={self.weight_grid}, activation={self.activation_grid}"
+        special = f", special tokens={self.special_grid}" if self.special_grid is not None else ""
+        return f"weight={self.weight_grid}, activation={self.activation_grid}{special}"

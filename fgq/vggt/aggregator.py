@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fgq.vggt.attention import Block, RotaryTable, patch_positions
 from fgq.vggt.config import BlockName, VGGTConfig
 from fgq.vggt.encoder import Encoder
+from fgq.vggt.token_kinds import special_rows
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # ImageNet statistics of RGB in [0, 1], as DINOv2 was trained
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -18,14 +19,20 @@ FrameTokens = Float[Tensor, "all_frames tokens channels"]  # batch * frames
 
 
 class FrameLayout:
-    """How the tokens of one input lie: batch, frames, and the rotary tables of a frame and of a clip."""
+    """How the tokens of one input lie: batch, frames, and the rotary tables of a frame and of a clip.
+
+    The tables also say where the special tokens lie: those of a clip, at the start of each of its frames.
+    """
 
     def __init__(self, batch: int, frames: int, rows: int, columns: int, config: VGGTConfig, device=None):
         self.batch, self.frames, self.rows, self.columns = batch, frames, rows, columns
         positions = patch_positions(rows, columns, config.num_special_tokens, device)
         head_dim = config.embed_dim // config.num_heads
-        self.of_frame = RotaryTable(positions, head_dim)
-        self.of_clip = RotaryTable(positions.repeat(frames, 1), head_dim)
+        special = config.num_special_tokens
+        self.of_frame, self.of_clip = (
+            RotaryTable(positions.repeat(n, 1), head_dim, special=special_rows(n, len(positions), special, device))
+            for n in (1, frames)
+        )
 
     @property
     def num_frames(self) -> int:

@@ -1,6 +1,7 @@
 """The transformer block that VGGT uses everywhere: attention with optional qk-norm and 2-D RoPE, an MLP, LayerScale."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int64
@@ -32,10 +33,17 @@ class RotaryTable:
     """Cosines and sines [..., tokens, head_dim] of one set of positions, computed once for all blocks.
 
     The first half of a head's channels turns with the row, the second half with the column
-    (VGGT's extension of arXiv:2104.09864 to two axes).
+    (VGGT's extension of arXiv:2104.09864 to two axes). `special` are the rows of the special tokens in the sequence,
+    for blocks that treat them in their own way; None where nobody asks for them.
     """
 
-    def __init__(self, positions: Int64[Tensor, "*batch tokens 2"], head_dim: int, dtype: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        positions: Int64[Tensor, "*batch tokens 2"],
+        head_dim: int,
+        dtype: torch.dtype = torch.float32,
+        special: Int64[Tensor, " special"] | None = None,
+    ):
         axis_dim = head_dim // 2
         exponents = torch.arange(0, axis_dim, 2, device=positions.device, dtype=torch.float32) / axis_dim
         frequencies = ROPE_BASE**-exponents
@@ -43,6 +51,7 @@ class RotaryTable:
         angles = torch.cat([angles, angles], dim=-1).flatten(-2)
         self.cos = angles.cos().to(dtype)
         self.sin = angles.sin().to(dtype)
+        self.special = special
 
     def rotate(self, x: Heads) -> Heads:
         """Turns queries or keys to their positions."""
@@ -131,7 +140,7 @@ class Block(Described):
         self.ls2 = LayerScale(dim, layer_scale)
 
     def forward(self, x: Tokens, rotary: RotaryTable | None = None) -> Tokens:
-        return self.run(x, rotary, self.apply_linear)
+        return self.run(x, rotary, partial(self.apply_linear, rotary=rotary))
 
     def run(self, x: Tokens, rotary: RotaryTable | None, linear: ApplyLinear) -> Tokens:
         """The forward pass of every kind of block, with its linear layers applied by `linear`.
@@ -142,14 +151,21 @@ class Block(Described):
         return x + self.ls2(linear("mlp.fc2", functional.gelu(linear("mlp.fc1", self.norm2(x))[0]))[0])
 
     def apply_linear(
-        self, path: str, x: Float[Tensor, "batch tokens width"]
+        self, path: str, x: Float[Tensor, "batch tokens width"], rotary: RotaryTable | None = None
     ) -> Sequence[Float[Tensor, "batch tokens _"]]:
-        return self.multiply(path, self.prepare(path, x))
+        return self.multiply(path, self.prepare(path, x), rotary)
 
     def prepare(self, path: str, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
         """The input of a linear layer as the layer takes it."""
         return x
 
-    def multiply(self, path: str, x: Float[Tensor, "batch tokens width"]) -> Sequence[Float[Tensor, "batch tokens _"]]:
-        out = self.get_submodule(path)(x)
-        return (out,) if LINEARS[path] == 1 else out.chunk(LINEARS[path], dim=-1)
+    def multiply(
+        self, path: str, x: Float[Tensor, "batch tokens width"], rotary: RotaryTable | None = None
+    ) -> Sequence[Float[Tensor, "batch tokens _"]]:
+        """The linear layer on its prepared input; `rotary` says where in the sequence the special tokens lie."""
+        return projections(path, self.get_submodule(path)(x))
+
+
+def projections(path: str, out: Float[Tensor, "batch tokens out"]) -> Sequence[Float[Tensor, "batch tokens _"]]:
+    """The output of the linear layer of that path, cut into those of the matrices stacked in its weight."""
+    return (out,) if LINEARS[path] == 1 else out.chunk(LINEARS[path], dim=-1)

@@ -18,6 +18,7 @@ INDEX_FILE = "model.safetensors.index.json"
 TORCH_INDEX_FILE = "pytorch_model.bin.index.json"
 QUANTIZATION_FILE = "quantization.json"
 FORMAT = "fgq-quantized-1"
+OWN_ACTIVATIONS = "fgq-quantized-2"  # some activations have bits of their own, which older fgq would not see
 PARTS = {"encoder": "aggregator.patch_embed", "camera_head": "camera_head"}  # that may be quantized beside the blocks
 
 
@@ -32,7 +33,8 @@ def describe(model: nn.Module) -> dict[str, Any]:
     if not blocks and not parts:
         return {}
     calibration = model.quantization.to_dict() if model.quantization is not None else None
-    about = {"format": FORMAT, "quant_method": "fgq", "model": model.name_or_path}
+    format = OWN_ACTIVATIONS if any("activation_bits" in said for said in blocks.values()) else FORMAT
+    about = {"format": format, "quant_method": "fgq", "model": model.name_or_path}
     return about | {"blocks": blocks, "parts": parts, "calibration": calibration}
 
 

@@ -172,6 +172,22 @@ def test_info_tells_memory_and_time_as_measured(command, toy_model, tmp_path):
     assert float(rows["measured"][2]) > 0.1  # gigabytes of an interpreter with torch
 
 
+def test_info_tells_the_bits_of_a_quantized_model(command, toy_model, tmp_path):
+    toy_model.save(tmp_path / "toy")
+    assert "Bits in the blocks" not in command("info", tmp_path / "toy")[1]
+    fields = ("--set", "special_activation_bits=8", "--set", 'site_activation_bits={"fc2_in": 6}')
+    assert command("quantize", tmp_path / "toy", "--recipe", "rtn", "--out", tmp_path / "small", *fields)[0] == 0
+    status, out, _ = command("info", tmp_path / "small", "--frames", 2, "--size", "24x16")
+    assert status == 0 and "rtn + S8 + fc2_in A6, W4A4S8, for 2 frames of 24 × 16 pixels:" in out
+    rows = [line.split() for line in out.split("Bits in")[1].splitlines()]
+    rows = {
+        row[0]: list(map(float, row[1:])) for row in rows if row and row[0] in ("camera", "register", "patch", "all")
+    }
+    assert rows["camera"][2] == rows["register"][2] == 8 and rows["patch"][1] == 4
+    assert rows["patch"][2] == pytest.approx(4 + 2 * 4 / 12, abs=1e-3)  # fc2 does a third of the work
+    assert rows["all"][3] == pytest.approx(rows["all"][0] * rows["all"][4], rel=1e-3)
+
+
 def test_a_bit_budget_is_dealt_by_a_fisher_estimated_on_the_way(command, toy_model, tmp_path):
     toy_model.save(tmp_path / "toy")
     clips = ("--count", 2, "--frames", 2, "--size", 16)

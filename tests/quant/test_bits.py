@@ -11,7 +11,17 @@ def test_bits_know_both_ways(weight, activation):
     assert tuple(bits) == (weight, activation) and len({bits, Bits(str(bits))}) == 1
 
 
-@pytest.mark.parametrize("text", ["W4", "4A4", "w4a4", "W4A4 ", "W4A9", "W1A4", "W04A4x", ""])
+@pytest.mark.parametrize("special", [2, 8, 16])
+def test_bits_of_special_tokens_know_both_ways_too(special):
+    bits = Bits(4, 6, special)
+    assert bits == Bits(f"W4A6S{special}") == Bits(bits) != Bits(4, 6) and str(bits) == f"W4A6S{special}"
+    assert tuple(bits) == (4, 6) and BitMap(**bits.fields).bits == bits and Bits("W4A6").special is None
+    assert BitMap(activation_bits=16, special_activation_bits=special).rounds_activations == (special < 16)
+
+
+@pytest.mark.parametrize(
+    "text", ["W4", "4A4", "w4a4", "W4A4 ", "W4A9", "W1A4", "W04A4x", "", "W4A4S", "W4A4S9", "W4S8A4"]
+)
 def test_other_texts_are_refused(text):
     with pytest.raises(FgqError, match="bits"):
         Bits(text)
