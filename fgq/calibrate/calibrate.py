@@ -24,6 +24,7 @@ from fgq.calibrate.problem import Calibration
 from fgq.calibrate.recipe import Recipe, RecipeError
 from fgq.calibrate.recipes import find_recipe
 from fgq.calibrate.resume import describe_calibration, finished_blocks
+from fgq.calibrate.round_weights import find_output_fisher
 from fgq.calibrate.scene_choice import chosen_scenes
 from fgq.calibrate.schedule import Result, Schedule
 from fgq.calibrate.token_store import TOKEN_BUDGET, TokenStore, fits
@@ -31,8 +32,6 @@ from fgq.calibrate.tokens import SceneTokens, TokenLayouts, check_scenes, embed_
 from fgq.data.disjoint import Seen
 from fgq.data.scene import Scene
 from fgq.fisher import FisherTable
-from fgq.fisher.output_factors import FactorPlan, output_factors
-from fgq.quant.output_matrix import InBlocks
 from fgq.randomness import derived_generator
 from fgq.vggt.attention import Block
 from fgq.vggt.model import VGGT
@@ -161,22 +160,6 @@ def calibrate(
                 output_fisher = find_output_fisher(model, scenes, calibration, schedule.missing, workshop.progress)
         schedule.run(inputs, seen, store, workshop.executor, at_once, output_fisher)
     return result.finish(recipe, seed, part_logs)
-
-
-def find_output_fisher(
-    model: VGGT, scenes: Sequence[Scene], calibration: Calibration, blocks: set[str], progress: bool
-) -> dict[str, dict[str, InBlocks]]:
-    """Which errors of the outputs of the blocks' layers the tasks feel together, by block and site."""
-    recipe = calibration.recipe
-    plan = FactorPlan(
-        recipe.output_probes,
-        calibration.seed,
-        recipe.task_weights,
-        blocks,
-        size=recipe.output_block,
-        autocast=recipe.autocast == "bfloat16",
-    )
-    return output_factors(model, scenes, plan, recipe.scenes_per_step, progress=progress)
 
 
 def round_blindly(result: Result, wanted: set[str], recipe: Recipe, seed: int) -> VGGT:

@@ -1,18 +1,37 @@
 """A block's weights, rounded as its recipe says once its transforms and clips are fixed."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from fgq.affine.learnable_block import LearnableBlock
 from fgq.affine.quantized_block import QuantizedBlock
-from fgq.calibrate.problem import BlockProblem, Losses
-from fgq.fisher.output_factors import in_value_basis
+from fgq.calibrate.problem import BlockProblem, Calibration, Losses
+from fgq.data.scene import Scene
+from fgq.fisher.output_factors import FactorPlan, in_value_basis, output_factors
+from fgq.quant.output_matrix import InBlocks
 from fgq.quant.rounders import ByInputs, Rounder, TwoSided
+from fgq.vggt import VGGT
 
-OUTPUT_DAMPINGS = (0.1, 0.3, 1.0, 3.0)  # tried where the recipe leaves the choice to the calibration scenes
+OUTPUT_DAMPINGS = (0.1, 0.3, 1.0)  # tried where the recipe leaves the choice to the calibration scenes
+
+
+def find_output_fisher(
+    model: VGGT, scenes: Sequence[Scene], calibration: Calibration, blocks: set[str], progress: bool
+) -> dict[str, dict[str, InBlocks]]:
+    """Which errors of the outputs of the blocks' layers the tasks feel together, by block and site."""
+    recipe = calibration.recipe
+    plan = FactorPlan(
+        recipe.output_probes,
+        calibration.seed,
+        recipe.task_weights,
+        blocks,
+        size=recipe.output_block,
+        autocast=recipe.autocast == "bfloat16",
+    )
+    return output_factors(model, scenes, plan, recipe.scenes_per_step, progress=progress)
 
 
 def round_weights(block: LearnableBlock, problem: BlockProblem) -> tuple[QuantizedBlock, Losses]:

@@ -87,7 +87,7 @@ def test_without_relations_between_outputs_it_is_gptq(model, scenes, monkeypatch
         | {BLOCK_OUTPUT: InBlocks(torch.eye(16)[None])}
         for name, block in model.aggregator.blocks()
     }
-    monkeypatch.setattr("fgq.calibrate.calibrate.output_factors", lambda *args, **options: ones)
+    monkeypatch.setattr("fgq.calibrate.round_weights.output_factors", lambda *args, **options: ones)
     for transforms in ("none", "rotation"):
         options = dict(recipe="rtn", weight_bits=3, transforms=transforms, progress=False)
         gptq = quantize(model, scenes, rounding="gptq", **options)
