@@ -1,4 +1,4 @@
-"""What a prediction takes: seconds and memory, scene by scene, as rows of the same tidy table."""
+"""What a prediction takes: seconds, memory and bit-operations, scene by scene, as rows of the same tidy table."""
 
 import statistics
 import time
@@ -11,6 +11,7 @@ from fgq.errors import FgqError
 from fgq.evaluation.evaluate import as_rows, describe
 from fgq.evaluation.report import Report
 from fgq.evaluation.unread import frames_hash, scene_frames_hash
+from fgq.memory.bit_operations import bit_operations
 from fgq.memory.peak import PeakBytes, synchronize
 from fgq.metrics.measure import Missing
 from fgq.vggt import VGGT
@@ -20,11 +21,12 @@ REPEATS = 3
 
 @torch.inference_mode()
 def measure_costs(model: VGGT, scenes: list[Scene], repeats: int = REPEATS, run: str = "") -> Report:
-    """Latency (seconds) and peak memory above the weights (bytes) of each scene's prediction on its own.
+    """Latency (seconds), peak memory above the weights (bytes) and bit-operations of each scene's own prediction.
 
     The latency is the median of `repeats` forward passes after one that warms up, which is when memory is measured.
-    These numbers are never the same twice, so `evaluate` has no part in them: results that must be equal from run to
-    run stay so. Where the system does not tell a process' peak, memory is an empty value with a note.
+    Bit-operations are counted (see fgq.memory.bit_operations). The other two are never the same twice, so `evaluate`
+    has no part in them: results that must be equal from run to run stay so. Where the system does not tell a process'
+    peak, memory is an empty value with a note.
     Raises FgqError for no scenes and fewer than one repeat.
     """
     if not scenes:
@@ -38,7 +40,8 @@ def measure_costs(model: VGGT, scenes: list[Scene], repeats: int = REPEATS, run:
         memory = peak_bytes(model, images)
         seconds = statistics.median(forward_seconds(model, images) for _ in range(repeats))
         frames = scene_frames_hash(scenes, scene.name)
-        values = {"cost_latency": seconds, "cost_memory": memory}
+        counted = float(bit_operations(model, len(images), *images.shape[-2:]).bit_operations.sum())
+        values = {"cost_latency": seconds, "cost_memory": memory, "cost_bit_operations": counted}
         rows += as_rows(values, scene, {**about, "frames": frames, "seconds": seconds})
     return Report(pd.DataFrame(rows))
 

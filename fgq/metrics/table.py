@@ -66,6 +66,7 @@ METRICS = {
         Metric("deviation", "points", "points", "mean distance"),
         Metric("cost", "latency", "cost", "second"),
         Metric("cost", "memory", "cost", "byte"),  # peak above the weights
+        Metric("cost", "bit_operations", "cost", "bit-operation"),  # of the blocks' linear layers
     )
 }
 
