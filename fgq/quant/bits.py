@@ -17,8 +17,8 @@ class Bits:
     """Bits of weights and of activations: Bits(4, 8) and Bits("W4A8") are equal, and both print as W4A8.
 
     `weight, activation = Bits("W4A8")`. Where the activations of special tokens (camera and registers) have bits of
-    their own, these follow: Bits(4, 4, 8) and Bits("W4A4S8"). Raises FgqError for another text and for bits outside 2
-    to 8 and 16.
+    their own, these follow: Bits(4, 4, 8) and Bits("W4A4S8"), which do not unpack; `quantize(..., **bits.fields)`
+    takes all. Raises FgqError for another text and for bits outside 2 to 8 and 16.
     """
 
     weight: int
@@ -50,6 +50,8 @@ class Bits:
         return named | {"special_activation_bits": self.special}
 
     def __iter__(self):
+        if self.special is not None:
+            raise FgqError(f"bits {self} are more than two numbers: pass them on as **Bits(...).fields")
         return iter((self.weight, self.activation))
 
 

@@ -15,7 +15,9 @@ def test_bits_know_both_ways(weight, activation):
 def test_bits_of_special_tokens_know_both_ways_too(special):
     bits = Bits(4, 6, special)
     assert bits == Bits(f"W4A6S{special}") == Bits(bits) != Bits(4, 6) and str(bits) == f"W4A6S{special}"
-    assert tuple(bits) == (4, 6) and BitMap(**bits.fields).bits == bits and Bits("W4A6").special is None
+    assert BitMap(**bits.fields).bits == bits and Bits("W4A6").special is None
+    with pytest.raises(FgqError, match=rf"W4A6S{special} are more than two numbers: pass them on as \*\*Bits"):
+        _, _ = bits  # would lose the third
     assert BitMap(activation_bits=16, special_activation_bits=special).rounds_activations == (special < 16)
 
 
