@@ -4,12 +4,11 @@ import inspect
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 
-from fgq.data.about import About
 from fgq.data.disjoint import check_disjoint
 from fgq.data.frozen import freeze, frozen_path, with_frozen_frames
 from fgq.data.loaded import LoadedScenes
+from fgq.data.sampling import About, check_whole
 from fgq.data.scene import Scene, SceneError
 from fgq.errors import FgqError
 
@@ -24,34 +23,34 @@ __all__ = [
     "load_scenes",
 ]
 
+PUBLIC = ("co3d", "dtu", "eth3d", "kitti", "realestate10k", "seven_scenes")
+MODULES = {  # each with its `load` and its description DATASET
+    "playroom": "fgq.data.playroom",  # rendered
+    "folder": "fgq.data.folder",  # anyone's pictures
+    **{name: f"fgq.data.public.{name}" for name in PUBLIC},  # downloads
+}
 # More than any of these is a slip of the keyboard, which would run for days.
 MOST = {"count": 100_000, "frames": 10_000}
 
 
 def dataset_names() -> list[str]:
-    """All datasets: the modules of this folder that define a function `load`."""
-    return [found.name for found in iter_modules(__path__) if own_load(found.name)]
+    return sorted(MODULES)
+
+
+def dataset_module(name: str):
+    if name not in MODULES:
+        raise FgqError(f"no dataset is called {name!r}; choose one of {', '.join(dataset_names())}")
+    return import_module(MODULES[name])
 
 
 def about(name: str) -> About:
     """What a dataset needs, its licence and its splits. Raises FgqError as `find_dataset`."""
-    find_dataset(name)
-    return import_module(f"{__name__}.{name}").DATASET
-
-
-def own_load(name: str) -> Callable[..., LoadedScenes] | None:
-    module = import_module(f"{__name__}.{name}")
-    load = getattr(module, "load", None)
-    return load if getattr(load, "__module__", None) == module.__name__ else None
+    return dataset_module(name).DATASET
 
 
 def find_dataset(name: str) -> Callable[..., LoadedScenes]:
     """A dataset's own `load`. Raises FgqError that lists the datasets when there is none of this name."""
-    known = {found.name for found in iter_modules(__path__)}  # the others are imported only for the message
-    load = own_load(name) if name in known else None
-    if load is None:
-        raise FgqError(f"no dataset is called {name!r}; choose one of {', '.join(dataset_names())}")
-    return load
+    return dataset_module(name).load
 
 
 def load_scenes(
@@ -67,17 +66,17 @@ def load_scenes(
     """`count` scenes of `frames` frames of a dataset; what is not given is the dataset's own default.
 
     `split` is such as "train", "calibration" or "test"; `root` is the folder of a dataset on disk; `size` is in
-    pixels, one number or (height, width); further options belong to the dataset (see its module's `load`).
+    pixels, one number or (height, width); further options belong to the dataset (see its module).
     The result is a list with `frame_list`, the frames that were asked for, and `failures`: sequences that could not be
     read do not stop the others; each is warned of (UnreadableSequences). Raises FgqError for an unknown dataset, an
     option that the dataset does not have, counts below 1 or above what `MOST` allows, and when nothing can be read.
     """
     load = find_dataset(name)
     for field, value in (("count", count), ("frames", frames)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise FgqError(f"{name}: {field} must be a whole number of at least 1, got {value!r}")
-        if value is not None and value > MOST[field]:
-            raise FgqError(f"{name}: {field} {value} is more than {MOST[field]}, the most at once: ask for fewer")
+        if value is not None:
+            check_whole(value, f"{name}: {field}", 1)
+            if value > MOST[field]:
+                raise FgqError(f"{name}: {field} {value} is more than {MOST[field]}, the most at once: ask for fewer")
     named = {"split": split, "count": count, "frames": frames, "seed": seed, "root": root, "size": size}
     given = {field: value for field, value in named.items() if value is not None} | options
     known = inspect.signature(load).parameters

@@ -6,10 +6,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fgq.data import about, dataset_names, find_dataset
-from fgq.data.consistency import inconsistencies, mark
-from fgq.data.on_disk import DiskDataset
+from fgq.data.public.on_disk import DiskDataset
 from fgq.data.sampling import FrameList, Rule
-from fgq.data.sequence import Sequence, SequenceError, SequenceFailure
+from fgq.data.sequence import Mark, Sequence, SequenceError, SequenceFailure, inconsistencies
 from fgq.errors import FgqError
 
 
@@ -50,7 +49,7 @@ def check_dataset(
     if not isinstance(dataset, DiskDataset):
         raise FgqError(f"{name} needs {dataset.needs}: there is nothing on disk to check")
     rule = Rule("all") if every_frame else None
-    selection = dataset.select(root, split or next(iter(dataset.rules)), rule, frame_list=frame_list, **options)
+    selection = dataset.select(root, split, rule, frame_list=frame_list, **options)
     chosen = [(sequence, frames) for sequence, frames in selection.chosen if is_meant(sequence.name, only)]
     problems = [failure for failure in selection.failures if is_meant(failure.sequence, only)]
     if not chosen and not problems:
@@ -73,7 +72,7 @@ def check_sequence(sequence: Sequence, frames: tuple[str, ...]) -> tuple[int, li
     marks, problems = [], []
     for frame in frames:
         try:
-            marks.append(mark(sequence.read(frame), frame))
+            marks.append(Mark.of(sequence.read(frame), frame))
         except SequenceError as error:
             problems.append(SequenceFailure(sequence.name, str(error)))
     return len(marks), problems + [SequenceFailure(sequence.name, told) for told in inconsistencies(marks)]

@@ -57,11 +57,9 @@ def check_disjoint(calibration: Seen | Iterable[Scene], test: Iterable[Scene]) -
     wholes = {(dataset, whole): scene for (dataset, part), scene in exact.items() for whole in wholes_of(part)}
     for scene in test:
         places = [(scene.dataset, whole) for whole in wholes_of(scene.sequence)] if scene.sequence else []
-        same = next((exact[place] for place in places if place in exact), None) or wholes.get(
-            (scene.dataset, scene.sequence)
-        )
-        same = same or pictures.get(scene.images_hash)
-        if same is not None:
+        same = next((exact[place] for place in places if place in exact), None)
+        same = same or wholes.get((scene.dataset, scene.sequence)) or pictures.get(scene.images_hash)
+        if same:
             split = f", split {same.split}" if same.split else ""
             raise FgqError(
                 f"scene {scene.name} is also a calibration scene ({same.name} of {same.dataset}{split}): test on "

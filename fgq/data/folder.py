@@ -5,11 +5,10 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fgq.data.about import CALIBRATION, TEST, About
 from fgq.data.loaded import LoadedScenes
 from fgq.data.photos import Source, find_sources, is_picture, read_photos, spread
 from fgq.data.reading import existing, list_names
-from fgq.data.sampling import FrameList, Rule
+from fgq.data.sampling import CALIBRATION, TEST, About, FrameList, Rule
 from fgq.data.scene import HASH_DIGITS, Scene
 from fgq.data.sequence import shown
 from fgq.data.video import RATE
@@ -41,8 +40,7 @@ def load(
     warning. Raises FgqError for a missing or empty folder, too few images, and pictures that cannot be read (all named
     at once).
     """
-    if split not in DATASET.rules:
-        raise FgqError(f"folder has no split {split!r}; choose one of {', '.join(DATASET.rules)}")
+    DATASET.check_split(split)
     if root is None:
         raise FgqError('the dataset "folder" needs root=, the folder that holds the images')
     sequences = half(find_sequences(Path(root).expanduser(), rate), split)

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from fgq.data.reading import existing
-from fgq.data.sequence import shown
+from fgq.data.sequence import fault
 from fgq.errors import FgqError
 
 HEIC_SUFFIXES = (".heic", ".heif")
@@ -63,6 +63,10 @@ def first_pixel(resized: int, window: int) -> int:
     return (resized - window) // 2 if resized >= window else -((window - resized) // 2)
 
 
+def resized_crop(height: int, width: int, resized: tuple[int, int], window: tuple[int, int]) -> Crop:
+    return Crop(resized, window, (resized[0] / height, resized[1] / width))
+
+
 def crop_to_width(height: int, width: int, target: int, patch_size: int) -> Crop:
     """The public VGGT's "crop": width to `target`, height to the nearest multiple of the patch, at most `target`.
 
@@ -70,21 +74,18 @@ def crop_to_width(height: int, width: int, target: int, patch_size: int) -> Crop
     """
     check_target(target, patch_size)
     tall = whole_patches(height * (target / width), patch_size)
-    return Crop((tall, target), (min(tall, target), target), (tall / height, target / width))
+    return resized_crop(height, width, (tall, target), (min(tall, target), target))
 
 
 def pad_to_square(height: int, width: int, target: int, patch_size: int) -> Crop:
     """The public VGGT's "pad": longer side to `target`, the other to the nearest multiple of the patch, then white.
 
-    All in pixels. Raises FgqError for a target that the patches do not tile.
+    In pixels; raises as `crop_to_width`.
     """
     check_target(target, patch_size)
     scale = target / max(height, width)
-    resized = (
-        target if height > width else whole_patches(height * scale, patch_size),
-        target if width >= height else whole_patches(width * scale, patch_size),
-    )
-    return Crop(resized, (target, target), (resized[0] / height, resized[1] / width))
+    resized = tuple(whole_patches(side * scale, patch_size) for side in (height, width))
+    return resized_crop(height, width, resized, (target, target))
 
 
 def check_sides(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -109,18 +110,14 @@ def whole_patches(length: float, patch_size: int) -> int:
 def crop_to_size(height: int, width: int, size: tuple[int, int]) -> Crop:
     """Scaled alike along both sides until `size` (height, width) is covered, then cut; pixels."""
     scale = max(size[0] / height, size[1] / width)
-    resized = max(size[0], round(height * scale)), max(size[1], round(width * scale))
-    return Crop(resized, size, (resized[0] / height, resized[1] / width))
+    return resized_crop(height, width, (max(size[0], round(height * scale)), max(size[1], round(width * scale))), size)
 
 
 def pad_to_size(height: int, width: int, size: tuple[int, int]) -> Crop:
     """Scaled alike along both sides until it fits into `size` (height, width), the rest white; pixels."""
     scale = min(size[0] / height, size[1] / width)
-    resized = (
-        min(size[0], max(1, round(height * scale))),
-        min(size[1], max(1, round(width * scale))),
-    )
-    return Crop(resized, size, (resized[0] / height, resized[1] / width))
+    resized = (min(size[0], max(1, round(height * scale))), min(size[1], max(1, round(width * scale))))
+    return resized_crop(height, width, resized, size)
 
 
 def choose_crop(height: int, width: int, size: int | tuple[int, int], patch_size: int, mode: str) -> Crop:
@@ -146,7 +143,12 @@ def open_image(path: Path) -> Image.Image:
     """
     existing(path)
     if path.suffix.lower() in HEIC_SUFFIXES:
-        enable_heic(path)
+        try:
+            from pillow_heif import register_heif_opener
+        except ModuleNotFoundError as error:
+            told = "HEIC photos need the package pillow-heif: pip install pillow-heif, or save them as JPEG"
+            raise fault(path, told, FgqError) from error
+        register_heif_opener()
     with Image.open(path) as file:
         image = ImageOps.exif_transpose(file)
         image.load()
@@ -165,16 +167,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
-
-
-def enable_heic(path: Path) -> None:
-    try:
-        from pillow_heif import register_heif_opener
-    except ModuleNotFoundError as error:
-        raise FgqError(
-            f"{shown(path)}: HEIC photos need the package pillow-heif: pip install pillow-heif, or save them as JPEG"
-        ) from error
-    register_heif_opener()
 
 
 def to_tensor(image: Image.Image, crop: Crop) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from fgq.data import video
 from fgq.data.images import SUFFIXES, Crop, choose_crop, open_image, to_tensor
 from fgq.data.reading import list_names, state_of
-from fgq.data.sequence import shown
+from fgq.data.sequence import fault, shown
 from fgq.errors import FgqError
 
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what PIL raises for a file that is none
@@ -70,15 +70,11 @@ def find_sources(places: list[str | Path], rate: float = video.RATE) -> list[Sou
     sources = []
     for place in places:
         place = Path(place).expanduser()
-        if place.is_dir():
-            files = list_pictures(place)
-        elif place.is_file():
-            files = [place]
-        else:
+        if not place.is_dir() and not place.is_file():
             state = state_of(place)
             told = "no such folder of images, image or video" if state == "no such file" else state
-            raise FgqError(f"{shown(place)}: {told}")
-        for path in files:
+            raise fault(place, told, FgqError)
+        for path in list_pictures(place) if place.is_dir() else [place]:
             if path.suffix.lower() in video.SUFFIXES:
                 times = video.frame_times(path, rate)
                 sources += [Source(path, time, number) for number, time in enumerate(times)]
@@ -98,13 +94,10 @@ def list_pictures(folder: Path) -> list[Path]:
     some = ", ".join(map(shown, strays[:NAMED])) + (", …" if len(strays) > NAMED else "")
     if not pictures:
         found = f": {some}: {count(strays)} no picture or video by name" if strays else ""
-        raise FgqError(f"{shown(folder)}: holds no images{found}")
+        raise fault(folder, f"holds no images{found}", FgqError)
     if strays:
-        warnings.warn(
-            f"{shown(folder)}: {count(strays)} no picture or video by name and left out: {some}",
-            StrayFiles,
-            stacklevel=4,
-        )
+        told = f"{shown(folder)}: {count(strays)} no picture or video by name and left out: {some}"
+        warnings.warn(told, StrayFiles, stacklevel=4)
     return [folder / name for name in pictures]
 
 
@@ -119,8 +112,8 @@ def count(files: list[str]) -> str:
 def spread(sources: list[Source], frames: int) -> list[Source]:
     """`frames` of the pictures at even steps, the first included."""
     if not 1 <= frames <= len(sources):
-        place = sources[0].path.parent
-        raise FgqError(f"{shown(place)}: {frames} frames asked for, but there are {len(sources)} pictures")
+        told = f"{frames} frames asked for, but there are {len(sources)} pictures"
+        raise fault(sources[0].path.parent, told, FgqError)
     return [sources[i * len(sources) // frames] for i in range(frames)]
 
 
@@ -180,16 +173,12 @@ def reason(path: Path, error: Exception) -> str:
     if path.stat().st_size == 0:
         return "empty"
     if isinstance(error, UnidentifiedImageError):
-        unread = "a damaged TIFF, or one of a kind that is not read: save it with 8 or 16 bits"
-        return unread if is_tiff(path) else "no image"
+        with path.open("rb") as file:
+            tiff = file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+        return "a damaged TIFF, or one of a kind that is not read: save it with 8 or 16 bits" if tiff else "no image"
     if isinstance(error, Image.DecompressionBombError):
         return "too many pixels"
     return "truncated or damaged"
-
-
-def is_tiff(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def describe_bad(bad: dict[Path, str], all_paths: set[Path]) -> str:

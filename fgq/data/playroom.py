@@ -7,11 +7,10 @@ rounding. A scene is a function of (split, seed, index); see `playroom_world` fo
 import torch
 from torch import Tensor
 
-from fgq.data.about import About
 from fgq.data.images import check_sides
 from fgq.data.loaded import LoadedScenes
-from fgq.data.playroom_world import NUM_BOXES, NUM_OBJECTS, SPLITS, World, build_world, turned, uniform_rows
-from fgq.data.sampling import FrameList, Rule
+from fgq.data.playroom_world import NUM_BOXES, NUM_OBJECTS, World, build_world, turned, uniform_rows, wall_hit
+from fgq.data.sampling import About, FrameList, Rule, check_whole
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
 from fgq.geometry import invert_extrinsics, pixel_rays, relative_to_first, transform_points
@@ -38,13 +37,9 @@ def load(
 
     Raises FgqError for what cannot be, and for more than MOST_PIXELS of all pictures together.
     """
-    if split not in SPLITS:
-        raise FgqError(f"playroom has no split {split!r}; choose one of {', '.join(SPLITS)}")
-    for name, value in (("count", count), ("frames", frames)):
-        if not isinstance(value, int) or value < 1:
-            raise FgqError(f"playroom needs {name} to be a whole number of at least 1, got {value!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise FgqError(f"playroom: seed must be a whole number of at least 0, got {seed!r}")
+    DATASET.check_split(split)
+    for name, value, least in (("count", count, 1), ("frames", frames, 1), ("seed", seed, 0)):
+        check_whole(value, f"playroom: {name}", least)
     height, width = check_sides(size)
     if count * frames * height * width > MOST_PIXELS:
         raise FgqError(
@@ -100,8 +95,7 @@ def render(world: World, height: int, width: int) -> dict[str, Tensor]:
 
 def nearest_hit(world: World, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Ray parameter (the z-depth), object hit (NUM_OBJECTS for the room) and axis of the face hit: [B, rays] each."""
-    safe = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
-    nearest, axis = ((safe.sign() * world.room_half[:, None] - origins) / safe).min(dim=-1)
+    nearest, axis = wall_hit(origins, directions, world.room_half[:, None])
     which = torch.full_like(axis, NUM_OBJECTS)
     for k in range(NUM_OBJECTS):
         hit, face = (hit_box if k < NUM_BOXES else hit_sphere)(world, k, origins, directions)

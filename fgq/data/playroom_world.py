@@ -41,35 +41,27 @@ class World:
     intrinsics: Tensor  # [B, S, 3, 3] pixels
 
 
-def draws_a_scene(frames: int) -> int:
-    return ROOM_DRAWS + NUM_OBJECTS * OBJECT_DRAWS + CAMERA_DRAWS + (frames - 1) * CANDIDATES * CAMERA_DRAWS
+def draws_a_scene(frames: int) -> list[int]:
+    """Of the room, its objects, the first camera and the candidates for the others."""
+    return [ROOM_DRAWS, NUM_OBJECTS * OBJECT_DRAWS, CAMERA_DRAWS, (frames - 1) * CANDIDATES * CAMERA_DRAWS]
 
 
 def uniform_rows(split: str, seed: int, indices: list[int], frames: int) -> Tensor:
     """One row of uniform numbers a scene, a function of (split, seed, index) alone: [B, draws]."""
-    rows = [
-        np.random.default_rng([SPLITS.index(split), seed, index]).random(draws_a_scene(frames), dtype=np.float32)
-        for index in indices
-    ]
-    return torch.from_numpy(np.stack(rows))
+    seeds, number = [[SPLITS.index(split), seed, index] for index in indices], sum(draws_a_scene(frames))
+    return torch.from_numpy(np.stack([np.random.default_rng(s).random(number, dtype=np.float32) for s in seeds]))
 
 
 def build_world(draws: Tensor, frames: int, height: int, width: int, motion: float = 1.0) -> World:
     """Rows of uniform numbers [B, draws] to scenes. `motion` below 1 shrinks what the cameras move and turn."""
-    room, objects, first, others = draws.split(
-        [ROOM_DRAWS, NUM_OBJECTS * OBJECT_DRAWS, CAMERA_DRAWS, (frames - 1) * CANDIDATES * CAMERA_DRAWS], dim=1
-    )
-    room_half = torch.stack(
-        [between(room[:, 0], 2.0, 2.4), between(room[:, 1], 1.25, 1.4), between(room[:, 2], 2.0, 2.4)], dim=-1
-    )
+    room, objects, first, others = draws.split(draws_a_scene(frames), dim=1)
+    room_half = between_each(room, (2.0, 2.4), (1.25, 1.4), (2.0, 2.4))
     fov = between(room[:, 3], 60.0, 75.0).deg2rad()  # along the shorter side, the same for all frames of a scene
     focal = (min(height, width) / 2 / torch.tan(fov / 2))[:, None].expand(-1, frames)
-    poses = build_cameras(
-        first, others.unflatten(1, (frames - 1, CANDIDATES, CAMERA_DRAWS)), room, room_half, fov, motion
-    )
+    others = others.unflatten(1, (frames - 1, CANDIDATES, CAMERA_DRAWS))
     return World(
         room_half=room_half,
-        world_from_camera=poses,
+        world_from_camera=build_cameras(first, others, room, room_half, fov, motion),
         intrinsics=pinhole(focal, focal, width / 2, height / 2),
         **build_objects(objects.unflatten(1, (NUM_OBJECTS, OBJECT_DRAWS)), room_half),
     )
@@ -79,24 +71,19 @@ def between(uniform: Tensor, low, high) -> Tensor:
     return low + (high - low) * uniform
 
 
+def between_each(uniform: Tensor, *ranges: tuple[float, float]) -> Tensor:
+    """The first of the columns [..., columns], each in its own range: [..., ranges]."""
+    return torch.stack([between(uniform[..., k], *both) for k, both in enumerate(ranges)], dim=-1)
+
+
 def build_objects(draws: Tensor, room_half: Tensor) -> dict[str, Tensor]:
     """Boxes and spheres standing on the floor, all lower than any camera."""
-    half = torch.stack(
-        [between(draws[..., 0], 0.15, 0.45), between(draws[..., 1], 0.15, 0.5), between(draws[..., 2], 0.15, 0.45)], -1
-    )
+    half = between_each(draws, (0.15, 0.45), (0.15, 0.5), (0.15, 0.45))
     is_sphere = torch.arange(NUM_OBJECTS, device=draws.device) >= NUM_BOXES
     half = torch.where(is_sphere[None, :, None], between(draws[..., 1:2], 0.2, 0.45).expand_as(half), half)
-    floor = room_half[:, None, 1]
-    centre = torch.stack(
-        [
-            between(draws[..., 3], -0.75, 0.75) * room_half[:, None, 0],
-            floor - half[..., 1],
-            between(draws[..., 4], -0.75, 0.75) * room_half[:, None, 2],
-        ],
-        dim=-1,
-    )
+    x, z = (between_each(draws[..., 3:], (-0.75, 0.75), (-0.75, 0.75)) * room_half[:, None, [0, 2]]).unbind(-1)
     return {
-        "centre": centre,
+        "centre": torch.stack([x, room_half[:, None, 1] - half[..., 1], z], dim=-1),
         "half": half,
         "yaw": between(draws[..., 5], -torch.pi / 4, torch.pi / 4),
         "present": draws[..., 6] < 0.85,
@@ -123,14 +110,7 @@ def build_cameras(first: Tensor, others: Tensor, room: Tensor, room_half: Tensor
     All cameras look near one focus in the room. A further frame is the first of its candidates whose baseline and
     overlap with frame 0 lie in their ranges, or the one that misses them least.
     """
-    focus = torch.stack(
-        [
-            between(room[:, 4], -0.5, 0.5) * room_half[:, 0],
-            between(room[:, 5], 0.1, 0.8) * room_half[:, 1],
-            between(room[:, 6], -0.5, 0.5) * room_half[:, 2],
-        ],
-        dim=-1,
-    )
+    focus = between_each(room[:, 4:], (-0.5, 0.5), (0.1, 0.8), (-0.5, 0.5)) * room_half
     heading = between(room[:, 7], -torch.pi, torch.pi)
     start = camera_position(first, focus, heading, room_half, reach=(1.2, 2.4))
     pose = look_at(start, focus + 0.3 * (2 * first[..., 2:5] - 1), 0.1 * (2 * first[..., 5] - 1))
@@ -171,7 +151,7 @@ def pose_misfit(pose: Tensor, candidates: Tensor, room_half: Tensor, fov: Tensor
     rays = grid * torch.stack([tangent, tangent, torch.ones_like(tangent)], -1)[:, None]  # [B, 25, 3]
     directions = torch.einsum("bscij,bpj->bscpi", candidates[..., :3], rays)
     origin = candidates[..., None, :, 3]
-    distance = wall_distance(origin, directions, room_half[:, None, None, None])
+    distance, _ = wall_hit(origin, directions, room_half[:, None, None, None])
     points = origin + distance[..., None] * directions
     seen = torch.einsum("bij,bscpi->bscpj", pose[..., :3], points - pose[:, None, None, None, :, 3])
     ahead = seen[..., 2] > 0.1
@@ -185,10 +165,10 @@ def pose_misfit(pose: Tensor, candidates: Tensor, room_half: Tensor, fov: Tensor
     return far + 2 * ((OVERLAP_RANGE[0] - overlap).clamp(min=0) + (overlap - upper).clamp(min=0))
 
 
-def wall_distance(origin: Tensor, directions: Tensor, room_half: Tensor) -> Tensor:
-    """Ray parameter at which rays from inside the room leave it: [...]."""
+def wall_hit(origin: Tensor, directions: Tensor, room_half: Tensor) -> tuple[Tensor, Tensor]:
+    """Ray parameter at which rays from inside the room leave it, and through a face of which axis: [...] each."""
     safe = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
-    return ((safe.sign() * room_half - origin) / safe).amin(dim=-1)
+    return ((safe.sign() * room_half - origin) / safe).min(dim=-1)
 
 
 def turned(vectors: Tensor, yaw: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which sequences and which frames of them: rules, and frame lists that freeze what a rule chose.
+"""What a dataset is, which of its sequences and frames are taken, and frame lists that freeze what was chosen.
 
 A random choice ranks names by SHA-256 of (seed, dataset, sequence, frame). It is the same on every platform and with
 every version of every library, does not depend on what else is in the folder, and a larger number of frames contains
@@ -16,6 +16,7 @@ from fgq.errors import FgqError
 from fgq.writing import write_text
 
 FORMAT = "fgq frame list 1"
+HEAD = {"format": str, "dataset": str, "split": str, "rule": str, "seed": int, "hash": str}  # of a frame list's file
 RULES = {
     "random": "{0} random frames, in the order of the sequence",
     "every": "every {0}th frame from the first on",
@@ -28,6 +29,13 @@ class FrameListError(FgqError):
     """A frame list that is missing, damaged or of another dataset; the message names its file."""
 
 
+def check_whole(value: object, what: str, least: int | None = None) -> None:
+    """Raises FgqError unless `value`, called `what`, is a whole number, at `least` so large."""
+    if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
+        bound = "" if least is None else f" of at least {least}"
+        raise FgqError(f"{what} must be a whole number{bound}, got {value!r}")
+
+
 @dataclass(frozen=True)
 class Rule:
     """How frames of a sequence are chosen: `kind` is a key of RULES, `amount` a number of frames or a step."""
@@ -38,10 +46,7 @@ class Rule:
     def __post_init__(self):
         if self.kind not in RULES:
             raise FgqError(f"frames cannot be chosen by {self.kind!r}; choose one of {', '.join(RULES)}")
-        if isinstance(self.amount, bool) or not isinstance(self.amount, int) or self.amount < 1:
-            raise FgqError(
-                f"the number of frames or the step must be a whole number of at least 1, got {self.amount!r}"
-            )
+        check_whole(self.amount, "the number of frames or the step", 1)
 
     def __str__(self) -> str:
         return RULES[self.kind].format(self.amount)
@@ -61,11 +66,29 @@ class Rule:
         return tuple(frames[: self.amount]) if self.kind == "first" else tuple(frames)
 
 
-def frames_or_step(frames: int | None, every: int | None) -> Rule | None:
-    """So many random frames, or every so many-th; None for the dataset's own rule. Raises FgqError for both."""
-    if frames is not None and every is not None:
-        raise FgqError("frames and every both say which frames: leave one of them away")
-    return Rule("random", frames) if frames is not None else None if every is None else Rule("every", every)
+CALIBRATION, TEST = "calibration", "test"  # every dataset has both, and no sequence is in both
+CALIBRATION_RULE = Rule("random", 4)  # of equally many frames, as a calibration needs them
+
+
+@dataclass(frozen=True)
+class About:
+    """What a dataset is called, where it comes from, how it is split and what its published protocol takes.
+
+    `rules` has every split and its published choice of frames; the first split is the usual one. CALIBRATION and TEST
+    are among them and share no sequence, whatever a download's own lists say. `published` is the number of sequences
+    by split in the published evaluations, where there is one.
+    """
+
+    name: str
+    unit: str  # of lengths, one of `fgq.data.scene.UNITS`
+    needs: str  # archives and folders, one line
+    licence: str
+    rules: dict[str, Rule]
+    published: dict[str, int]
+
+    def check_split(self, split: str) -> None:
+        if split not in self.rules:
+            raise FgqError(f"{self.name} has no split {split!r}; choose one of {', '.join(self.rules)}")
 
 
 def rank(seed: int, *names: str) -> str:
@@ -81,8 +104,7 @@ def choose_sequences(names: Iterable[tuple[str, str]], count: int | None, seed: 
     for group, name in names:
         groups[group].append(name)
     total = sum(map(len, groups.values()))
-    if count is None:
-        count = total
+    count = total if count is None else count
     if count > total:
         raise FgqError(f"{dataset}: {count} sequences were asked for, but {total} were found")
     turns = []
@@ -123,19 +145,10 @@ class FrameList:
 
     def save(self, path: str | Path) -> None:
         """Writes JSON that git shows line by line, a sequence a line."""
-        head = {
-            "format": FORMAT,
-            "dataset": self.dataset,
-            "split": self.split,
-            "rule": self.rule,
-            "seed": self.seed,
-            "hash": self.hash,
-        }
+        head = {"format": FORMAT} | {key: getattr(self, key) for key in HEAD if key != "format"}
         lines = [f"  {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
-        rows = ",\n".join(
-            f"    {json.dumps(name)}: {json.dumps(list(frames))}" for name, frames in self.sequences.items()
-        )
-        text = "{\n" + "".join(lines) + '  "sequences": {\n' + rows + "\n  }\n}\n"
+        rows = [f"    {json.dumps(name)}: {json.dumps(frames)}" for name, frames in self.sequences.items()]
+        text = "{\n" + "".join(lines) + '  "sequences": {\n' + ",\n".join(rows) + "\n  }\n}\n"
         write_text(path, text, "the frame list")
 
     @classmethod
@@ -148,10 +161,9 @@ class FrameList:
             raise FrameListError(f"{path}: this frame list cannot be read ({error.strerror})") from None
         except (ValueError, RecursionError) as error:
             raise FrameListError(f"{path}: this is no frame list ({error})") from None
-        wanted = {"format": str, "dataset": str, "split": str, "rule": str, "seed": int, "hash": str, "sequences": dict}
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise FrameListError(f'{path}: this is no frame list, it does not say "format": "{FORMAT}"')
-        for key, kind in wanted.items():
+        for key, kind in (HEAD | {"sequences": dict}).items():
             if not isinstance(content.get(key), kind):
                 raise FrameListError(f"{path}: {key!r} of this frame list is missing or no {kind.__name__}")
         for name, frames in content["sequences"].items():
@@ -162,9 +174,8 @@ class FrameList:
         sequences = {name: tuple(frames) for name, frames in content["sequences"].items()}
         found = cls(content["dataset"], content["split"], content["rule"], content["seed"], sequences)
         if found.hash != content["hash"]:
-            raise FrameListError(
-                f"{path}: its frames are not those that were frozen (the hash differs); restore the file"
-            )
+            told = "its frames are not those that were frozen (the hash differs); restore the file"
+            raise FrameListError(f"{path}: {told}")
         return found
 
 

@@ -43,26 +43,24 @@ class Scene:
             raise SceneError(f"scene {self.name}: images have shape {list(self.images.shape)}, expected [S, 3, H, W]")
         frames, _, height, width = self.images.shape
         expected = {
+            "images": (frames, 3, height, width),
             "extrinsics": (frames, 3, 4),
             "intrinsics": (frames, 3, 3),
             "depth": (frames, height, width),
             "points": (frames, height, width, 3),
             "valid": (frames, height, width),
         }
-        for field, shape in expected.items():
-            value = getattr(self, field)
-            if value is not None and tuple(value.shape) != shape:
-                raise SceneError(f"scene {self.name}: {field} has shape {list(value.shape)}, expected {list(shape)}")
-        for field in ("images", "extrinsics", "intrinsics"):
-            value = getattr(self, field)
-            if value is not None and not torch.isfinite(value).all():
-                raise SceneError(f"scene {self.name}: {field} holds NaN or infinity in frame {first_bad_frame(value)}")
-        for field in ("depth", "points"):
-            value = getattr(self, field)
-            if value is not None:
-                trusted = value if self.valid is None else value[self.valid]
-                if not torch.isfinite(trusted).all():
-                    raise SceneError(f"scene {self.name}: {field} holds NaN or infinity at valid pixels")
+        given = {field: getattr(self, field) for field in expected if getattr(self, field) is not None}
+        for field, value in given.items():
+            shape, wanted = list(value.shape), list(expected[field])
+            if shape != wanted:
+                raise SceneError(f"scene {self.name}: {field} has shape {shape}, expected {wanted}")
+        for field, value in given.items():
+            measured = field in ("depth", "points")
+            trusted = value[self.valid] if measured and self.valid is not None else value
+            if not torch.isfinite(trusted).all():
+                where = "at valid pixels" if measured else f"in frame {first_bad_frame(value)}"
+                raise SceneError(f"scene {self.name}: {field} holds NaN or infinity {where}")
 
     @property
     def num_frames(self) -> int:

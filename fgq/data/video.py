@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from fgq.data.reading import existing
-from fgq.data.sequence import shown
+from fgq.data.sequence import fault
 from fgq.errors import FgqError
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
@@ -25,7 +25,7 @@ def frame_times(path: Path, rate: float = RATE) -> list[int]:
         stream = video.streams.video[0]
         ticks = sorted({packet.pts for packet in video.demux(stream) if packet.pts is not None})
         if not ticks:
-            raise FgqError(f"{shown(path)}: the video holds no frames")
+            raise fault(path, "the video holds no frames", FgqError)
         step = 1 / (rate * float(stream.time_base))  # ticks from one wanted time to the next
     chosen, due = [], 0.0
     for tick in ticks:
@@ -51,9 +51,9 @@ def read_frames(path: Path, times: list[int]) -> Iterator[Image.Image]:
                     yield frame.to_image().rotate(frame.rotation, expand=True)
                     due = next(wanted, None)
         except FFmpegError as error:
-            raise FgqError(f"{shown(path)}: the video cannot be decoded: {error}") from error
+            raise fault(path, f"the video cannot be decoded: {error}", FgqError) from error
     if due is not None:
-        raise FgqError(f"{shown(path)}: the video ends before its frame at tick {due}: it is truncated or damaged")
+        raise fault(path, f"the video ends before its frame at tick {due}: it is truncated or damaged", FgqError)
 
 
 def opened(path: Path):
@@ -61,14 +61,13 @@ def opened(path: Path):
     try:
         import av
     except ModuleNotFoundError as error:
-        raise FgqError(
-            f"{shown(path)}: videos need the package av: pip install av, or a folder of frames instead"
-        ) from error
+        told = "videos need the package av: pip install av, or a folder of frames instead"
+        raise fault(path, told, FgqError) from error
     try:
         video = av.open(str(existing(path)))
     except (av.error.FFmpegError, OSError, UnicodeError) as error:
-        raise FgqError(f"{shown(path)}: not a readable video: {error}") from error
+        raise fault(path, f"not a readable video: {error}", FgqError) from error
     if not video.streams.video:
         video.close()
-        raise FgqError(f"{shown(path)}: holds no video stream")
+        raise fault(path, "holds no video stream", FgqError)
     return video

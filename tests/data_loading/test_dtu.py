@@ -6,7 +6,7 @@ from writers import dtu
 from writers.room import build_room
 
 import fgq
-from fgq.data.dtu import TEST_SCANS, VIEWS
+from fgq.data.public.dtu import TEST_SCANS, VIEWS
 from fgq.data.sampling import Rule
 from fgq.errors import FgqError
 

@@ -4,7 +4,7 @@ from writers import eth3d
 from writers.room import build_room
 
 import fgq
-from fgq.data.colmap import thin_prism_fisheye
+from fgq.data.public.colmap import thin_prism_fisheye
 from fgq.errors import FgqError
 
 SIZE = (24, 36)

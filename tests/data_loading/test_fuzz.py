@@ -16,7 +16,7 @@ from writers.room import build_room
 
 import fgq
 from fgq.data.check import check_dataset
-from fgq.data.resize import relative
+from fgq.data.public.resize import relative
 from fgq.errors import FgqError
 
 SIZE = (20, 28)

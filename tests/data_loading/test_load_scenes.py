@@ -8,7 +8,7 @@ from writers.room import build_room
 import fgq
 from fgq.data import about, dataset_names, find_dataset
 from fgq.data.loaded import UnreadableSequences
-from fgq.data.on_disk import Selection
+from fgq.data.public.on_disk import Selection
 from fgq.data.sampling import FrameList
 from fgq.errors import FgqError
 

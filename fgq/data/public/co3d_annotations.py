@@ -4,12 +4,13 @@ import gzip
 import json
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from fgq.data.reading import read_bytes
-from fgq.data.sequence import SequenceError, shown
+from fgq.data.sequence import SequenceError, fault, shown
 
 INTRINSICS_FORMATS = ("ndc_isotropic", "ndc_norm_image_bounds")
 
@@ -38,7 +39,7 @@ def read_json(path: Path, gzipped: bool) -> object:
     try:
         return json.loads(gzip.decompress(content) if gzipped else content)
     except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
-        raise SequenceError(f"{shown(path)}: is damaged ({error})") from None
+        raise fault(path, f"is damaged ({error})") from None
 
 
 def read_set_list(path: Path, split: str) -> dict[str, list[int]]:
@@ -46,62 +47,61 @@ def read_set_list(path: Path, split: str) -> dict[str, list[int]]:
     content = read_json(path, gzipped=False)
     entries = content.get(split) if isinstance(content, dict) else None
     if not isinstance(entries, list):
-        raise SequenceError(f"{shown(path)}: has no list for the split {split!r}")
+        raise fault(path, f"has no list for the split {split!r}")
     found: dict[str, list[int]] = {}
     for entry in entries:
         well_formed = isinstance(entry, list) and len(entry) >= 2
         if not well_formed or not isinstance(entry[0], str) or type(entry[1]) is not int:
-            raise SequenceError(f"{shown(path)}: {str(entry)[:60]!r} is no [sequence, frame number, image path]")
+            raise fault(path, f"{str(entry)[:60]!r} is no [sequence, frame number, image path]")
         found.setdefault(entry[0], []).append(entry[1])
     for name, frames in found.items():
         if len(set(frames)) != len(frames):
-            raise SequenceError(f"{shown(path)}: sequence {name} names a frame twice")
+            raise fault(path, f"sequence {name} names a frame twice")
         frames.sort()
     return found
 
 
-class AnnotationCache:
-    """Annotations of one category at a time: those of all categories together take gigabytes."""
+class Annotations:
+    """Those of one category at a time, and of one sequence: of all categories together they take gigabytes."""
 
     def __init__(self, root: Path):
         self.root = root
-        self.category: str | None = None
-        self.entries: dict[str, dict[int, dict]] | SequenceError = {}
-        self.parsed: dict[str, dict[int, FrameAnnotation]] = {}  # of the sequence read last
+        self.entries = lru_cache(maxsize=1)(self.read_entries)
+        self.frames = lru_cache(maxsize=1)(self.read_frames)
 
     def path(self, category: str) -> Path:
         return self.root / category / "frame_annotations.jgz"
 
-    def frames(self, category: str, sequence: str) -> dict[int, FrameAnnotation]:
+    def read_entries(self, category: str) -> dict[str, dict[int, dict]] | SequenceError:
+        """Raw entries by sequence and frame number, or the error: told for every sequence, without reading again."""
+        self.entries.cache_clear()  # before reading: never two at once
+        try:
+            return group_entries(read_json(self.path(category), gzipped=True), self.path(category))
+        except SequenceError as error:
+            return error
+
+    def read_frames(self, category: str, sequence: str) -> dict[int, FrameAnnotation]:
         """Annotations by frame number. Raises SequenceError for a damaged file and a sequence that is not in it."""
-        if self.category != category:
-            self.category, self.parsed = category, {}
-            try:
-                self.entries = group_entries(read_json(self.path(category), gzipped=True), self.path(category))
-            except SequenceError as error:
-                self.entries = error  # told again for every sequence, without reading again
-        if isinstance(self.entries, SequenceError):
-            raise self.entries
-        if sequence not in self.entries:
-            raise SequenceError(f"{shown(self.path(category))}: has no sequence {sequence}")
-        if sequence not in self.parsed:
-            where = f"{shown(self.path(category))}: sequence {sequence}"
-            entries = self.entries[sequence].items()
-            self.parsed = {sequence: {number: parse(entry, f"{where}, frame {number}") for number, entry in entries}}
-        return self.parsed[sequence]
+        entries = self.entries(category)
+        if isinstance(entries, SequenceError):
+            raise entries
+        if sequence not in entries:
+            raise fault(self.path(category), f"has no sequence {sequence}")
+        where = f"{shown(self.path(category))}: sequence {sequence}"
+        return {number: parse(entry, f"{where}, frame {number}") for number, entry in entries[sequence].items()}
 
 
 def group_entries(content: object, path: Path) -> dict[str, dict[int, dict]]:
     """Raw entries by sequence and frame number. Raises SequenceError for a frame that stands there twice."""
     if not isinstance(content, list):
-        raise SequenceError(f"{shown(path)}: is no list of frames")
+        raise fault(path, "is no list of frames")
     found: dict[str, dict[int, dict]] = {}
     for entry in content:
         where = shown(path)
         sequence, number = field(entry, "sequence_name", str, where), field(entry, "frame_number", int, where)
         of_sequence = found.setdefault(sequence, {})
         if number in of_sequence:
-            raise SequenceError(f"{where}: frame {number} of sequence {sequence} stands there twice")
+            raise fault(where, f"frame {number} of sequence {sequence} stands there twice")
         of_sequence[number] = entry
     return found
 
@@ -111,11 +111,11 @@ def parse(entry: dict, where: str) -> FrameAnnotation:
     depth, mask = entry.get("depth"), entry.get("mask")
     kind = field(camera, "intrinsics_format", str, where).lower()
     if kind not in INTRINSICS_FORMATS:
-        raise SequenceError(f"{where}: the intrinsics format {kind!r} is none of {', '.join(INTRINSICS_FORMATS)}")
+        raise fault(where, f"the intrinsics format {kind!r} is none of {', '.join(INTRINSICS_FORMATS)}")
     height, width = array(image, "size", (2,), where)
     scale = float(array(depth, "scale_adjustment", (), where)) if depth else 1.0
     if scale <= 0:
-        raise SequenceError(f"{where}: scale_adjustment of the depth is {scale}")
+        raise fault(where, f"scale_adjustment of the depth is {scale}")
     return FrameAnnotation(
         image=field(image, "path", str, where),
         height=int(height),
@@ -135,7 +135,7 @@ def parse(entry: dict, where: str) -> FrameAnnotation:
 def field(entry: object, name: str, kind: type, where: str):
     value = entry.get(name) if isinstance(entry, dict) else None
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise SequenceError(f"{where}: {name!r} is missing or no {kind.__name__}")
+        raise fault(where, f"{name!r} is missing or no {kind.__name__}")
     return value
 
 
@@ -147,5 +147,5 @@ def array(entry: object, name: str, shape: tuple[int, ...], where: str) -> np.nd
     except (TypeError, ValueError, OverflowError):
         numbers = np.full(1, np.nan)
     if numbers.shape != shape or not np.isfinite(numbers).all():
-        raise SequenceError(f"{where}: {name!r} is no array of finite numbers of shape {list(shape)}")
+        raise fault(where, f"{name!r} is no array of finite numbers of shape {list(shape)}")
     return numbers

@@ -18,52 +18,28 @@ from pathlib import Path
 
 import numpy as np
 
-from fgq.data.about import CALIBRATION, CALIBRATION_RULE
-from fgq.data.cameras import pinhole, rigid
-from fgq.data.on_disk import DiskDataset, LoadedScenes
+from fgq.data.public.cameras import pinhole, rigid
+from fgq.data.public.on_disk import RANDOM, DiskDataset
 from fgq.data.reading import list_names, read_image, read_text, to_numbers
-from fgq.data.sampling import FrameList, Rule
-from fgq.data.sequence import Frame, Sequence, SequenceError, SequenceFailure, check_frame, shown
+from fgq.data.sampling import CALIBRATION, CALIBRATION_RULE, Rule
+from fgq.data.sequence import Frame, Sequence, check_frame, fault, shown
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 NUMBERS_A_LINE = 19
 DECIMALS = 9  # of every number but the time
 
 
-def load(
-    root: str | Path | None = None,
-    split: str = "test",
-    count: int | None = None,
-    frames: int | None = None,
-    seed: int | None = None,
-    size: int | tuple[int, int] = 518,
-    patch_size: int = 14,
-    frame_list: str | Path | FrameList | None = None,
-) -> LoadedScenes:
-    """Scenes of normalised unit with cameras alone: 10 random frames of every clip in order of time, unless told.
-
-    split="calibration" has 4 frames of the clips of train/ that are not in test/ too. Raises FgqError; clips that
-    cannot be read are in `.failures`.
-    """
-    rule = None if frames is None else Rule("random", frames)
-    return DATASET.select(root, split, rule, count, seed, frame_list).read(size, patch_size)
-
-
-def find(root: Path, split: str) -> list[Sequence | SequenceFailure]:
-    found = []
+def find(root: Path, split: str) -> list[Sequence]:
+    """The clips of a split; of "calibration" those of train/ that are not in test/ too."""
     folder = "train" if split == CALIBRATION else split
     tested = set(list_names(root / "test")) if split == CALIBRATION and os.path.lexists(root / "test") else ()
-    for name in list_names(root / folder):
-        if name.endswith(".txt") and name not in tested:
-            clip = Clip(root / folder / name, root / "frames" / folder / name.removesuffix(".txt"))
-            found.append(Sequence(name.removesuffix(".txt"), clip.frames, clip.read))
+    found = []
+    for file in list_names(root / folder):
+        if file.endswith(".txt") and file not in tested:
+            name = file.removesuffix(".txt")
+            clip = Clip(root / folder / file, root / "frames" / folder / name)
+            found.append(Sequence(name, clip.frames, clip.read))
     return found
-
-
-def decimals(text: str) -> int:
-    """Digits behind the point of a text's last word."""
-    last = (text.split() or [""])[-1]
-    return len(last.partition(".")[2])
 
 
 @dataclass(frozen=True)
@@ -73,20 +49,19 @@ class Clip:
 
     def lines(self) -> dict[str, list[str]]:
         """Words of every frame's line by its time. Raises SequenceError for times that do not increase."""
+        text = read_text(self.cameras)
+        last_word = (text.split() or [""])[-1]
+        if not text.endswith("\n") and len(last_word.partition(".")[2]) < DECIMALS:
+            raise fault(self.cameras, "its last number is cut off")
         found: dict[str, list[str]] = {}
         last = -1
-        text = read_text(self.cameras)
-        if not text.endswith("\n") and decimals(text) < DECIMALS:
-            raise SequenceError(f"{shown(self.cameras)}: its last number is cut off")
         for number, line in enumerate(text.splitlines()[1:], start=2):
             words = line.split()
             if not words:
                 continue
             if not (words[0].isascii() and words[0].isdigit()) or int(words[0]) <= last:
-                raise SequenceError(
-                    f"{shown(self.cameras)}: line {number} begins with {words[0][:20]!r}, "
-                    "not with a later time than before"
-                )
+                begin = f"line {number} begins with {words[0][:20]!r}"
+                raise fault(self.cameras, f"{begin}, not with a later time than before")
             last = int(words[0])
             found[words[0]] = words
         return found
@@ -95,24 +70,22 @@ class Clip:
         """Times of all frames. Raises SequenceError when an image of one is missing."""
         times = list(self.lines())
         if not times:
-            raise SequenceError(f"{shown(self.cameras)}: lists no frame")
+            raise fault(self.cameras, "lists no frame")
         there = set(list_names(self.folder))
         missing = [time for time in times if not any(time + suffix in there for suffix in SUFFIXES)]
         if missing:
-            raise SequenceError(
-                f"{shown(self.folder)}: {len(missing)} of {len(times)} listed frames are missing, "
-                f"the first is {missing[0]}"
-            )
+            told = f"{len(missing)} of {len(times)} listed frames are missing, the first is {missing[0]}"
+            raise fault(self.folder, told)
         return times
 
     def read(self, frame: str) -> Frame:
         where = f"{shown(self.cameras)}: time {frame}"
         words = self.lines().get(frame)
         if words is None:
-            raise SequenceError(f"{where}: is not listed")
+            raise fault(where, "is not listed")
         numbers = to_numbers(words, NUMBERS_A_LINE, where)
         there = list_names(self.folder)
-        path = next((self.folder / (frame + s) for s in SUFFIXES if frame + s in there), self.folder / f"{frame}.png")
+        path = self.folder / next((frame + suffix for suffix in SUFFIXES if frame + suffix in there), f"{frame}.png")
         image = read_image(path)
         focal_x, focal_y, x, y = numbers[1:5] * np.array([image.width, image.height] * 2)
         motion = rigid(numbers[7:].reshape(3, 4), where)
@@ -127,4 +100,6 @@ DATASET = DiskDataset(
     rules={"test": Rule("random", 10), "train": Rule("random", 10), CALIBRATION: CALIBRATION_RULE},
     published={"test": 1719},
     find=find,
+    choices=RANDOM,
 )
+load = DATASET.load

@@ -1,25 +1,23 @@
 """Frames to the model's size: what is done to the pixels is done to intrinsics, depth, points and masks as well."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fgq.data.cameras import relative
-from fgq.data.consistency import inconsistencies, mark
 from fgq.data.images import Crop, check_sides, check_target, crop_to_size, crop_to_width, to_tensor
+from fgq.data.public.cameras import relative
+from fgq.data.sampling import check_whole
 from fgq.data.scene import Scene
-from fgq.data.sequence import DepthMap, Frame, SequenceError
-from fgq.errors import FgqError
+from fgq.data.sequence import DepthMap, Frame, Mark, fault, inconsistencies
 from fgq.geometry import unproject
 
 
 def check_size(size: int | tuple[int, int], patch_size: int) -> None:
     """Raises FgqError unless `size` is a width that the patches tile, or (height, width) in pixels."""
     check_sides(size)
-    if isinstance(patch_size, bool) or not isinstance(patch_size, int):
-        raise FgqError(f"patch_size must be a whole number of pixels, got {patch_size!r}")
+    check_whole(patch_size, "patch_size")
     if isinstance(size, int):
         check_target(size, patch_size)
 
@@ -36,55 +34,40 @@ def crops_of(frames: list[Frame], size: int | tuple[int, int], patch_size: int) 
 def crop_intrinsics(intrinsics: np.ndarray, crop: Crop) -> np.ndarray:
     """Intrinsics [3, 3] of the cropped image; a file's point (x, y) lands at (x sx − left, y sy − top)."""
     along_y, along_x = crop.scale
-    move = np.array([[along_x, 0, -crop.left], [0, along_y, -crop.top], [0, 0, 1]])
-    return move @ intrinsics
+    return np.array([[along_x, 0, -crop.left], [0, along_y, -crop.top], [0, 0, 1]]) @ intrinsics
 
 
 def crop_depth(depth: DepthMap, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
     """Depth and validity, [H, W], at the centres of the cropped image's pixels."""
-    height, width = crop.window
-    along_y, along_x = crop.scale
-    y, x = np.meshgrid(
-        (np.arange(height) + 0.5 + crop.top) / along_y, (np.arange(width) + 0.5 + crop.left) / along_x, indexing="ij"
-    )
+    (height, width), (along_y, along_x) = crop.window, crop.scale
+    rows, columns = np.arange(height) + 0.5 + crop.top, np.arange(width) + 0.5 + crop.left
+    y, x = np.meshgrid(rows / along_y, columns / along_x, indexing="ij")
     return depth.sample(x, y)
 
 
-@dataclass(frozen=True)
-class Label:
-    """What a scene and its frames are called, what it is measured in and where it belongs; see `Scene`."""
-
-    name: str
-    dataset: str
-    unit: str
-    frames: tuple[str, ...]
-    split: str = ""
-    sequence: str = ""
-
-
-def to_scene(frames: list[Frame], label: Label, size: int | tuple[int, int], patch_size: int) -> Scene:
+def to_scene(
+    name: str, frames: list[Frame], ids: tuple[str, ...], size: int | tuple[int, int], patch_size: int, **about: str
+) -> Scene:
     """Frames of one sequence as a Scene; the first frame's camera becomes the world, points come from depth.
 
-    What no frame has is None. Raises SequenceError when only some frames have it or frames are copies, SceneError for a
-    value that is not finite, FgqError for a size that the patches do not tile.
+    `ids` are the frames' names, `about` the other fields of `Scene` that are text. What no frame has is None. Raises
+    SequenceError when only some frames have it or frames are copies, SceneError for a value that is not finite,
+    FgqError for a size that the patches do not tile.
     """
-    crops = crops_of(frames, size, patch_size)
-    marks = [mark(frame, name) for frame, name in zip(frames, label.frames, strict=True)]
-    if told := inconsistencies(marks):
-        raise SequenceError(f"{label.name}: {'; '.join(told)}")
+    pairs = list(zip(frames, crops_of(frames, size, patch_size), strict=True))
+    if told := inconsistencies([Mark.of(frame, one) for frame, one in zip(frames, ids, strict=True)]):
+        raise fault(name, "; ".join(told))
     first = frames[0]
     truth: dict[str, Tensor] = {}
     if first.extrinsics is not None:
         truth["extrinsics"] = torch.from_numpy(relative([frame.extrinsics for frame in frames])).float()
     if first.intrinsics is not None:
-        changed = [crop_intrinsics(frame.intrinsics, crop) for frame, crop in zip(frames, crops, strict=True)]
+        changed = [crop_intrinsics(frame.intrinsics, crop) for frame, crop in pairs]
         truth["intrinsics"] = torch.from_numpy(np.stack(changed)).float()
     if first.depth is not None:
-        sampled = [crop_depth(frame.depth, crop) for frame, crop in zip(frames, crops, strict=True)]
-        truth["depth"] = torch.from_numpy(np.stack([depth for depth, _ in sampled]))
-        truth["valid"] = torch.from_numpy(np.stack([valid for _, valid in sampled]))
+        depth, valid = zip(*(crop_depth(frame.depth, crop) for frame, crop in pairs), strict=True)
+        truth |= {"depth": torch.from_numpy(np.stack(depth)), "valid": torch.from_numpy(np.stack(valid))}
     if len(truth) == 4:
         truth["points"] = unproject(truth["depth"], truth["extrinsics"], truth["intrinsics"])
-    images = torch.stack([to_tensor(frame.image, crop) for frame, crop in zip(frames, crops, strict=True)])
-    told = {field: getattr(label, field) for field in ("name", "dataset", "unit", "split", "sequence")}
-    return Scene(images=images, **told, **truth)
+    images = torch.stack([to_tensor(frame.image, crop) for frame, crop in pairs])
+    return Scene(name, images, **truth, **about)

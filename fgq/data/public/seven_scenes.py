@@ -20,49 +20,24 @@ import re
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from fgq.data.about import CALIBRATION, CALIBRATION_RULE
-from fgq.data.cameras import homogeneous, inverse, pinhole
-from fgq.data.depth_files import read_png16
-from fgq.data.on_disk import DiskDataset, LoadedScenes
-from fgq.data.reading import list_folders, list_names, read_image, read_numbers, read_text, refuse_missing
-from fgq.data.sampling import FrameList, Rule, frames_or_step
-from fgq.data.sequence import DepthMap, Frame, Sequence, SequenceError, SequenceFailure, check_frame, shown
+from fgq.data.public.cameras import inverse, pinhole, rigid
+from fgq.data.public.on_disk import RANDOM_OR_STEP, DiskDataset
+from fgq.data.reading import coded_depth, list_folders, list_names, read_image, read_text, refuse_missing, to_numbers
+from fgq.data.sampling import CALIBRATION, CALIBRATION_RULE, Rule
+from fgq.data.sequence import Frame, Sequence, SequenceError, SequenceFailure, check_frame, fault
 from fgq.errors import FgqError
 
 SCENES = ("chess", "fire", "heads", "office", "pumpkin", "redkitchen", "stairs")
 SPLIT_FILES = {"test": "TestSplit.txt", "train": "TrainSplit.txt"}
 DEPTH_FILES = {"sensor": ("depth", 585.0), "projected": ("depth.proj", 525.0)}  # suffix and focal length, pixels
 IMAGE_SIZE = (640, 480)  # what the focal lengths are for
-UNKNOWN = 65535
-
-
-def load(
-    root: str | Path | None = None,
-    split: str = "test",
-    count: int | None = None,
-    every: int | None = None,
-    seed: int | None = None,
-    size: int | tuple[int, int] = 518,
-    patch_size: int = 14,
-    frame_list: str | Path | FrameList | None = None,
-    scenes: tuple[str, ...] = SCENES,
-    depth: str = "sensor",
-    frames: int | None = None,
-) -> LoadedScenes:
-    """Scenes in metres with cameras, depth and points: every 200th frame of each sequence, unless told.
-
-    `every` is that step, `frames` a number of random ones instead; split="calibration" has 4 of each train sequence.
-    `depth` is "sensor" or "projected" (see above). Raises FgqError; sequences that cannot be read are in `.failures`.
-    """
-    rule = frames_or_step(frames, every)
-    return DATASET.select(root, split, rule, count, seed, frame_list, scenes=scenes, depth=depth).read(size, patch_size)
+UNKNOWN = (0, 65535)  # codes of depth
 
 
 def find(
-    root: Path, split: str, scenes: tuple[str, ...] = SCENES, depth: str = "sensor"
+    root: Path, split: str, *, scenes: tuple[str, ...] = SCENES, depth: str = "sensor"
 ) -> list[Sequence | SequenceFailure]:
+    """The sequences of a split of some `scenes` ("calibration": those of the train split); `depth`: see above."""
     if depth not in DEPTH_FILES:
         raise FgqError(f"seven_scenes has no depth {depth!r}; choose one of {', '.join(DEPTH_FILES)}")
     found = []
@@ -73,9 +48,8 @@ def find(
             found.append(SequenceFailure(scene, str(error)))
             continue
         for name in names:
-            folder = root / scene / name
-            read = partial(read_frame, folder, depth)
-            found.append(Sequence(f"{scene}/{name}", partial(list_frames, folder, depth), read, group=scene))
+            told = root / scene / name, depth
+            found.append(Sequence(f"{scene}/{name}", partial(list_frames, *told), partial(read_frame, *told), scene))
     return found
 
 
@@ -89,7 +63,7 @@ def split_sequences(scene: Path) -> dict[str, list[str]]:
     odd = min(twice | (there - set(listed)), default=None)
     if odd is not None:
         state = "twice" if odd in twice else "not at all"
-        raise SequenceError(f"{shown(scene)}: {odd} stands {state} in {' and '.join(SPLIT_FILES.values())}")
+        raise fault(scene, f"{odd} stands {state} in {' and '.join(SPLIT_FILES.values())}")
     return splits
 
 
@@ -99,43 +73,29 @@ def read_split(path: Path) -> list[str]:
         if line.strip():
             number = re.fullmatch(r"sequence(\d{1,2})", line.strip(), re.ASCII)
             if number is None:
-                raise SequenceError(f"{shown(path)}: {line.strip()[:40]!r} is no line such as sequence3")
+                raise fault(path, f"{line.strip()[:40]!r} is no line such as sequence3")
             names.append(f"seq-{int(number[1]):02d}")
     if not names:
-        raise SequenceError(f"{shown(path)}: names no sequence")
+        raise fault(path, "names no sequence")
     return names
 
 
 def list_frames(folder: Path, depth: str) -> list[str]:
     """Ids such as 000200. Raises SequenceError unless they count from 0 without a gap, each with all its files."""
-    files = set(list_names(folder))
-    numbers = sorted(int(m[1]) for m in (re.fullmatch(r"frame-(\d{6})\..+", name, re.ASCII) for name in files) if m)
-    last = numbers[-1] if numbers else 0
+    found = (re.fullmatch(r"frame-(\d{6})\..+", name, re.ASCII) for name in list_names(folder))
+    last = max((int(match[1]) for match in found if match), default=0)
     suffixes = ("color.png", f"{DEPTH_FILES[depth][0]}.png", "pose.txt")
-    refuse_missing(folder, (f"frame-{number:06d}.{suffix}" for number in range(last + 1) for suffix in suffixes), files)
+    refuse_missing(folder, (f"frame-{number:06d}.{suffix}" for number in range(last + 1) for suffix in suffixes))
     return [f"{number:06d}" for number in range(last + 1)]
 
 
 def read_frame(folder: Path, depth: str, frame: str) -> Frame:
     suffix, focal = DEPTH_FILES[depth]
-    paths = {part: folder / f"frame-{frame}.{part}" for part in ("color.png", f"{suffix}.png", "pose.txt")}
-    image = read_image(paths["color.png"])
-    if image.size != IMAGE_SIZE:
-        raise SequenceError(
-            f"{shown(paths['color.png'])}: has {image.width} × {image.height} pixels, the calibration is for 640 × 480"
-        )
-    pose = read_numbers(paths["pose.txt"], (4, 4))
-    codes = read_png16(paths[f"{suffix}.png"])
-    valid = (codes > 0) & (codes < UNKNOWN)
-    return check_frame(
-        Frame(
-            image=image,
-            extrinsics=inverse(homogeneous(pose, shown(paths["pose.txt"]))),
-            intrinsics=pinhole(focal, focal, IMAGE_SIZE[0] / 2, IMAGE_SIZE[1] / 2, "7-Scenes"),
-            depth=DepthMap(np.where(valid, codes / 1000, 0).astype(np.float32), valid),
-        ),
-        paths[f"{suffix}.png"],
-    )
+    colour, stored, pose = (folder / f"frame-{frame}.{part}" for part in ("color.png", f"{suffix}.png", "pose.txt"))
+    image = read_image(colour, IMAGE_SIZE)
+    extrinsics = inverse(rigid(to_numbers(read_text(pose).split(), 16, pose).reshape(4, 4), pose))
+    intrinsics = pinhole(focal, focal, IMAGE_SIZE[0] / 2, IMAGE_SIZE[1] / 2, "7-Scenes")
+    return check_frame(Frame(image, extrinsics, intrinsics, coded_depth(stored, 1000, UNKNOWN)), stored)
 
 
 DATASET = DiskDataset(
@@ -146,4 +106,6 @@ DATASET = DiskDataset(
     rules={"test": Rule("every", 200), "train": Rule("every", 200), CALIBRATION: CALIBRATION_RULE},
     published={"test": 18},
     find=find,
+    choices=RANDOM_OR_STEP,
 )
+load = DATASET.load

@@ -22,56 +22,23 @@ from pathlib import Path
 
 import numpy as np
 
-from fgq.data.about import CALIBRATION, CALIBRATION_RULE
-from fgq.data.cameras import INTEGER_CENTRES, homogeneous, shifted, upper_triangular
-from fgq.data.depth_files import check_depth, read_pfm
-from fgq.data.on_disk import DiskDataset, LoadedScenes
-from fgq.data.reading import (
-    existing,
-    list_folders,
-    list_names,
-    read_image,
-    read_mask,
-    read_text,
-    refuse_missing,
-    to_numbers,
-)
-from fgq.data.sampling import FrameList, Rule, frames_or_step
-from fgq.data.sequence import DepthMap, Frame, Sequence, SequenceError, SequenceFailure, check_frame, shown
-from fgq.errors import FgqError
+from fgq.data.public.cameras import INTEGER_CENTRES, rigid, shifted, upper_triangular
+from fgq.data.public.on_disk import RANDOM_OR_STEP, DiskDataset
+from fgq.data.reading import list_folders, read_image, read_mask, read_pfm, read_text, refuse_missing, to_numbers
+from fgq.data.sampling import CALIBRATION, CALIBRATION_RULE, Rule, check_whole
+from fgq.data.sequence import DepthMap, Frame, Sequence, check_depth, check_frame, fault
 
 TEST_SCANS = (1, 4, 9, 10, 11, 12, 13, 15, 23, 24, 29, 32, 33, 34, 48, 49, 62, 75, 77, 110, 114, 118)
 VIEWS = 49  # later scans have 64; the protocols use those that all have
 TRUSTED = 10  # of the 8-bit picture of a depth map
 
 
-def load(
-    root: str | Path | None = None,
-    split: str = "test",
-    count: int | None = None,
-    every: int | None = None,
-    seed: int | None = None,
-    size: int | tuple[int, int] = 518,
-    patch_size: int = 14,
-    frame_list: str | Path | FrameList | None = None,
-    light: int = 3,
-    views: int = VIEWS,
-    frames: int | None = None,
-) -> LoadedScenes:
-    """Scenes in millimetres with cameras, depth and points: every 5th view of the 22 test scans, unless told.
+def find(root: Path, split: str, *, light: int = 3, views: int = VIEWS) -> list[Sequence]:
+    """The test scans; all others on disk, without depth ("calibration"); or every scan on disk ("all").
 
-    `every` is that step, `frames` a number of random views instead. split="calibration" takes 4 views of all other
-    scans on disk, without depth; split="all" takes every scan on disk; `views` is how many each must have. Raises
-    FgqError; scans that cannot be read are in `.failures`.
+    `views` is how many each must have, under one of the lights.
     """
-    rule = frames_or_step(frames, every)
-    options = {"light": light, "views": views}
-    return DATASET.select(root, split, rule, count, seed, frame_list, **options).read(size, patch_size)
-
-
-def find(root: Path, split: str, light: int = 3, views: int = VIEWS) -> list[Sequence | SequenceFailure]:
-    if isinstance(views, bool) or not isinstance(views, int) or views < 1:
-        raise FgqError(f"dtu: views must be a whole number of at least 1, got {views!r}")
+    check_whole(views, "dtu: views", 1)
     names = tested = [f"scan{number}" for number in TEST_SCANS]
     if split != "test":
         names = [name for name in list_folders(root / "Rectified") if re.fullmatch(r"scan\d+", name, re.ASCII)]
@@ -86,10 +53,9 @@ def find(root: Path, split: str, light: int = 3, views: int = VIEWS) -> list[Seq
 
 def list_views(root: Path, scan: str, light: int, views: int) -> list[str]:
     """Views 1, 2, … as text. Raises SequenceError when an image or camera of one is missing."""
-    folder = root / "Rectified" / scan
     numbers = range(1, views + 1)
-    refuse_missing(folder, (image_name(view, light) for view in numbers), list_names(folder))
-    refuse_missing(root / "Cameras", (camera_name(view) for view in numbers), list_names(root / "Cameras"))
+    refuse_missing(root / "Rectified" / scan, (image_name(view, light) for view in numbers))
+    refuse_missing(root / "Cameras", (camera_name(view) for view in numbers))
     return [str(view) for view in numbers]
 
 
@@ -111,21 +77,19 @@ def read_view(root: Path, scan: str, light: int, measured: bool, frame: str) -> 
 
 def read_camera(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Camera-from-world [3, 4] and intrinsics [3, 3] of an MVSNet camera file; its first pixel's centre is (0, 0)."""
-    words, where = read_text(path).split(), shown(path)
+    words = read_text(path).split()
     if len(words) < 27 or words[0] != "extrinsic" or words[17] != "intrinsic":
-        raise SequenceError(f'{where}: is no camera file: "extrinsic", 16 numbers, "intrinsic", 9 numbers')
-    motion = homogeneous(to_numbers(words[1:17], 16, where).reshape(4, 4), where)
-    matrix = upper_triangular(to_numbers(words[18:27], 9, where).reshape(3, 3), where)
+        raise fault(path, 'is no camera file: "extrinsic", 16 numbers, "intrinsic", 9 numbers')
+    motion = rigid(to_numbers(words[1:17], 16, path).reshape(4, 4), path)
+    matrix = upper_triangular(to_numbers(words[18:27], 9, path).reshape(3, 3), path)
     return motion, shifted(matrix, INTEGER_CENTRES)
 
 
 def read_depth(folder: Path, view: int) -> DepthMap:
-    path, mask_path = folder / f"depth_map_{view - 1:04d}.pfm", folder / f"depth_visual_{view - 1:04d}.png"
+    path = folder / f"depth_map_{view - 1:04d}.pfm"
     values = read_pfm(path)
     unknown = values == 0
-    trusted = read_mask(existing(mask_path), TRUSTED)
-    if trusted.shape != values.shape:
-        raise SequenceError(f"{shown(mask_path)}: this mask has another size than the depth map")
+    trusted = read_mask(folder / f"depth_visual_{view - 1:04d}.png", values.shape, TRUSTED)
     return DepthMap(check_depth(values, unknown, path), trusted & ~unknown)
 
 
@@ -137,4 +101,6 @@ DATASET = DiskDataset(
     rules={"test": Rule("every", 5), "all": Rule("every", 5), CALIBRATION: CALIBRATION_RULE},
     published={"test": len(TEST_SCANS)},
     find=find,
+    choices=RANDOM_OR_STEP,
 )
+load = DATASET.load

@@ -1,13 +1,13 @@
 """COLMAP's text calibration: cameras.txt and images.txt, and the distortion of ETH3D's cameras."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from fgq.data.cameras import pinhole, rigid
+from fgq.data.public.cameras import pinhole, rigid
 from fgq.data.reading import read_text, to_numbers
-from fgq.data.sequence import SequenceError, shown
+from fgq.data.sequence import fault, shown
 
 PARAMETERS = {"PINHOLE": 4, "THIN_PRISM_FISHEYE": 12}
 UNIT_TOLERANCE = 1e-3  # of a quaternion's length
@@ -22,7 +22,7 @@ class ColmapCamera:
     height: int
     parameters: np.ndarray
 
-    def intrinsics(self, where: str) -> np.ndarray:
+    def intrinsics(self, where: str | Path) -> np.ndarray:
         return pinhole(*self.parameters[:4], where)
 
     def pixels(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -49,42 +49,55 @@ def thin_prism_fisheye(u: np.ndarray, v: np.ndarray, parameters: np.ndarray) -> 
 
 
 @dataclass(frozen=True)
-class ColmapImage:
-    name: str
-    camera: int
-    extrinsics: np.ndarray  # [3, 4] camera-from-world
+class Calibration:
+    folder: Path
+    cameras: dict[int, ColmapCamera]
+    images: dict[str, tuple[int, np.ndarray]]  # camera's id and camera-from-world [3, 4] by file name
+
+    def of(self, frame: str) -> tuple[ColmapCamera, np.ndarray]:
+        """Camera and camera-from-world [3, 4] of an image."""
+        identifier, extrinsics = self.images.get(frame, (None, None))
+        if identifier not in self.cameras:
+            raise fault(self.folder, f"{frame} or its camera is not in images.txt and cameras.txt")
+        return self.cameras[identifier], extrinsics
+
+
+def read_calibration(folder: Path) -> Calibration:
+    """Of images by file name, without the folder that COLMAP puts before it. Raises SequenceError for none, and two."""
+    images = read_images(folder / "images.txt")
+    by_name = {PurePosixPath(name).name: image for name, image in images.items()}
+    if not images or len(by_name) != len(images):
+        raise fault(folder / "images.txt", "lists no image, or one of them twice")
+    return Calibration(folder, read_cameras(folder / "cameras.txt"), by_name)
 
 
 def content_lines(path: Path) -> list[str]:
     """Lines that are no comments. Raises SequenceError when the last one is cut off: its last number may be too."""
     text = read_text(path)
     if not text.endswith("\n"):
-        raise SequenceError(f"{shown(path)}: its last line does not end, the file is cut off")
+        raise fault(path, "its last line does not end, the file is cut off")
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
 def read_cameras(path: Path) -> dict[int, ColmapCamera]:
     """Cameras by id. Raises SequenceError for a model that is not in PARAMETERS."""
     found = {}
-    for line in content_lines(path):
-        words = line.split()
-        if not words:
-            continue
+    for words in filter(None, map(str.split, content_lines(path))):
         where = f"{shown(path)}: camera {words[0][:20]}"
         model = words[1] if len(words) > 1 else ""
         if model not in PARAMETERS:
-            raise SequenceError(f"{where}: the model {model[:30]!r} is none of {', '.join(PARAMETERS)}")
+            raise fault(where, f"the model {model[:30]!r} is none of {', '.join(PARAMETERS)}")
         identifier, width, height = whole_numbers([words[0], *words[2:4]], 3, where)
         parameters = to_numbers(words[4:], PARAMETERS[model], where)
         if identifier in found or width < 1 or height < 1:
-            raise SequenceError(f"{where}: stands there twice, or has no pixels")
+            raise fault(where, "stands there twice, or has no pixels")
         pinhole(*parameters[:4], where)
         found[identifier] = ColmapCamera(model, width, height, parameters)
     return found
 
 
-def read_images(path: Path) -> dict[str, ColmapImage]:
-    """Images by name. Every image takes two lines; the second one, its keypoints, is not read."""
+def read_images(path: Path) -> dict[str, tuple[int, np.ndarray]]:
+    """Camera's id and pose by name. Every image takes two lines; the second one, its keypoints, is not read."""
     lines = content_lines(path)
     while lines and not lines[-1].strip() and len(lines) % 2:
         lines.pop()  # an empty line at the end; that of an image without keypoints makes the number even
@@ -93,19 +106,19 @@ def read_images(path: Path) -> dict[str, ColmapImage]:
         words = line.split(maxsplit=9)
         where = f"{shown(path)}: image {words[9].strip() if len(words) == 10 else line}"[:300]
         if len(words) != 10:
-            raise SequenceError(f"{where}: is no line of id, quaternion, translation, camera id and name")
+            raise fault(where, "is no line of id, quaternion, translation, camera id and name")
         _, camera = whole_numbers([words[0], words[8]], 2, where)
         numbers = to_numbers(words[1:8], 7, where)
         name = words[9].strip()
         if name in found:
-            raise SequenceError(f"{where}: stands there twice")
-        found[name] = ColmapImage(name, camera, extrinsics_of(numbers[:4], numbers[4:], where))
+            raise fault(where, "stands there twice")
+        found[name] = camera, extrinsics_of(numbers[:4], numbers[4:], where)
     return found
 
 
 def whole_numbers(words: list[str], count: int, where: str) -> list[int]:
     if len(words) != count or not all(word.isascii() and word.isdigit() for word in words):
-        raise SequenceError(f"{where}: its ids and sizes must be whole numbers")
+        raise fault(where, "its ids and sizes must be whole numbers")
     return [int(word) for word in words]
 
 
@@ -113,7 +126,7 @@ def extrinsics_of(quaternion: np.ndarray, translation: np.ndarray, where: str) -
     """Camera-from-world of a unit quaternion w x y z and a translation: [3, 4]."""
     length = np.linalg.norm(quaternion)
     if abs(length - 1) > UNIT_TOLERANCE:
-        raise SequenceError(f"{where}: its quaternion has length {length:.3g}, so it is not a rotation")
+        raise fault(where, f"its quaternion has length {length:.3g}, so it is not a rotation")
     w, x, y, z = quaternion / length
     rotation = np.array(
         [
