@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from fgq.evaluation.report import MODEL, Report, settings_of
-from fgq.evaluation.worst import scene_losses, scene_means
+from fgq.evaluation.report import MODEL, Report, scene_losses, scene_means, settings_of
 from fgq.metrics.table import HEADLINE, METRICS
 from fgq.plots.style import colour_of, panels
 
