@@ -10,7 +10,8 @@ through `aligned`, because some processors' matrix products sum in another order
 import hashlib
 import json
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fgq.errors import FgqError
-from fgq.writing import reason, whole_file
+from fgq.writing import refusing, whole_file
 
 ALIGNMENT = 64  # bytes: what torch's own allocator gives, and a line of the cache
 CHECKSUMS = "checksums"  # in a file's metadata: JSON of the first digits of SHA-256, by tensor
 ABOUT_CHECKSUM = "about_checksum"  # of all other metadata
 DIGITS = 16
 PIECE = 4 << 20  # bytes, of a file that is only looked at
+NOT_WHOLE, AGAIN = "not a whole safetensors file", "copy, download or make it again"
 DTYPES = {  # as safetensors calls them
     **{torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},
     **{torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8"},
@@ -84,25 +86,31 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         offsets = [end, end + tensor.nbytes]
         header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
         end += tensor.nbytes
-    told = json.dumps(header, separators=(",", ":")).encode()
-    told += b" " * (-(8 + len(told)) % ALIGNMENT)
     with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(told)) + told)
+        file.write(packed_header(json.dumps(header, separators=(",", ":"))))
         for name in sorted(tensors, key=place):
             file.write(bytes_of(tensors[name]))
 
 
+def packed_header(text: str) -> bytes:
+    """As a safetensors file begins: its length, then the text, filled up so that the first tensor lies aligned."""
+    told = text.encode()
+    told += b" " * (-(8 + len(told)) % ALIGNMENT)
+    return struct.pack("<Q", len(told)) + told
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[safe_open]:
+    """A safetensors file, mapped. Raises FgqError for what is none, and for one that is cut short."""
+    with refusing(path, NOT_WHOLE, AGAIN, (OSError, SafetensorError, ValueError)), safe_open(path, "pt") as file:
+        yield file
+
+
 def read_metadata(path: str | Path) -> dict[str, str]:
     """Of a safetensors file, checked where it has a checksum. Raises FgqError, DamagedFile where it differs."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError, ValueError) as error:
-        raise FgqError(
-            f"{path}: not a whole safetensors file ({reason(error)}): copy, download or make it again"
-        ) from error
-    checked = CHECKSUMS in metadata or ABOUT_CHECKSUM in metadata
-    if checked and metadata.get(ABOUT_CHECKSUM) != about_checksum(metadata):
+    with opened(path) as file:
+        metadata = file.metadata() or {}
+    if metadata.keys() & {CHECKSUMS, ABOUT_CHECKSUM} and metadata.get(ABOUT_CHECKSUM) != about_checksum(metadata):
         raise DamagedFile(f"{path}: its header is not as it was written (checksum): copy or make it again")
     return metadata
 
@@ -132,9 +140,7 @@ class Verifier:
     def check(self, name: str) -> None:
         """Raises DamagedFile for a tensor that is not as it was written."""
         if name in self.checksums and self.found(name) != self.checksums[name]:
-            raise DamagedFile(
-                f"{self.path}: tensor {name} is not as it was written (checksum): copy or make the file again"
-            )
+            raise DamagedFile(f"{self.path}: tensor {name} is not as it was written (checksum): copy or make it again")
 
     def found(self, name: str) -> str:
         start, end = self.places[name]
@@ -152,13 +158,10 @@ def read_tensors(path: str | Path, names: Collection[str] | None = None) -> tupl
     Raises FgqError for a file that is none, DamagedFile for one that is not as it was written.
     """
     verifier = Verifier(path)
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            wanted = [name for name in file.keys() if names is None or name in names]
-            tensors = {name: file.get_tensor(name).clone() for name in wanted}
-    except (OSError, SafetensorError, ValueError) as error:
-        raise FgqError(f"{path}: not a whole safetensors file ({reason(error)}): copy or make it again") from error
+    with opened(path) as file:
+        metadata = file.metadata() or {}
+        wanted = [name for name in file.keys() if names is None or name in names]
+        tensors = {name: file.get_tensor(name).clone() for name in wanted}
     for name in tensors:
         verifier.check(name)
     return tensors, metadata

@@ -1,13 +1,12 @@
 """The one place that writes: files and folders that appear whole or not at all, and one writer at a time."""
 
-import contextlib
 import json
 import os
 import re
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -17,6 +16,8 @@ from fgq.errors import FgqError
 
 PART = ".part"  # ends the name of what is not finished; such a file is never read
 LOCK = ".lock"
+Kinds = type[Exception] | tuple[type[Exception], ...]
+NO_SPACE, ELSEWHERE = "free some space or choose another path", "choose another path"
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def whole_file(path: str | Path, what: str = "the file") -> Iterator[Path]:
     """
     path = check_name(path)
     part = part_of(path)
-    try:
+    with refusing(path, f"cannot write {what}", NO_SPACE, (OSError, SafetensorError)):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:
@@ -37,24 +38,16 @@ def whole_file(path: str | Path, what: str = "the file") -> Iterator[Path]:
             part.chmod(mode)
             settle(part, path)
         except BaseException:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 part.unlink()
             raise
-    except (OSError, SafetensorError) as error:
-        raise FgqError(f"{path}: cannot write {what} ({reason(error)}): free some space or choose another path") from (
-            error
-        )
-
-
-def write_bytes(path: str | Path, content: bytes, what: str = "the file") -> None:
-    """As `whole_file`."""
-    with whole_file(path, what) as part:
-        part.write_bytes(content)
 
 
 def write_text(path: str | Path, text: str, what: str = "the file") -> None:
     """In UTF-8, as `whole_file`."""
-    write_bytes(path, text.encode("utf-8"), what)
+    content = text.encode("utf-8")
+    with whole_file(path, what) as part:
+        part.write_bytes(content)
 
 
 def write_json(path: str | Path, content: object, what: str = "the file") -> None:
@@ -71,7 +64,7 @@ def whole_folder(path: str | Path, what: str = "the folder") -> Iterator[Path]:
     """
     path = check_new_folder(path)
     part = part_of(path)
-    try:
+    with refusing(path, f"cannot write {what}", NO_SPACE, (OSError, SafetensorError)):
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
@@ -81,10 +74,6 @@ def whole_folder(path: str | Path, what: str = "the folder") -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-    except (OSError, SafetensorError) as error:
-        raise FgqError(f"{path}: cannot write {what} ({reason(error)}): free some space or choose another path") from (
-            error
-        )
 
 
 def check_new_folder(path: str | Path) -> Path:
@@ -94,27 +83,20 @@ def check_new_folder(path: str | Path) -> Path:
     overwritten; an empty folder will do.
     """
     path = check_name(path)
-    try:
-        if path.is_dir() and not any(path.iterdir()):
-            check_writable(path)
-            return path
-        taken = os.path.lexists(path)
-    except OSError as error:
-        raise FgqError(f"{path}: cannot be used as a folder ({reason(error)}): choose another path") from error
-    if taken:
+    with refusing(path, "cannot be used as a folder"):
+        empty, taken = path.is_dir() and not any(path.iterdir()), os.path.lexists(path)
+    if taken and not empty:
         kind = "is not empty" if path.is_dir() else "is a file"
         raise FgqError(f"{path}: {kind}; choose a new folder, so that no older file is taken for a new one")
-    check_writable(path.parent)
+    check_writable(path if empty else path.parent)
     return path
 
 
 def check_file(path: str | Path) -> Path:
     """The path of a file that can be written, or replaced. Raises FgqError for a folder and where nothing can be."""
     path = check_name(path)
-    try:
+    with refusing(path, "cannot be used as a file"):
         folder = path.is_dir()
-    except OSError as error:
-        raise FgqError(f"{path}: cannot be used as a file ({reason(error)}): choose another path") from error
     if folder:
         raise FgqError(f"{path}: is a folder: give the path of a file")
     check_writable(path.parent)
@@ -129,26 +111,21 @@ def check_name(path: str | Path) -> Path:
         raise FgqError(f"{path}: {error}: give the whole path") from error
     if path.name in ("", ".."):
         raise FgqError(f"{str(path)!r}: is no name of a new file or folder: give one, such as out/name")
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except (OSError, ValueError) as error:  # too long, a null character
-        raise FgqError(f"{path}: cannot be used ({reason(error)}): choose another path") from error
+    with refusing(path, "cannot be used", ELSEWHERE, (OSError, ValueError)):  # too long, a null character
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()
     return path
 
 
 def check_writable(folder: Path) -> None:
     """Raises FgqError unless a file can be made in the folder, or in the nearest one above that exists."""
     place = folder
-    try:
+    with refusing(folder, "nothing can be written there"):
         while not os.path.lexists(place) and place != place.parent:
             place = place.parent
         probe = place / f".{os.getpid()}-{threading.get_ident()}{PART}"
         probe.touch(exist_ok=False)
         probe.unlink()
-    except OSError as error:
-        raise FgqError(f"{folder}: nothing can be written there ({reason(error)}): choose another path") from error
 
 
 @contextmanager
@@ -158,14 +135,13 @@ def locked(folder: str | Path, what: str = "another process") -> Iterator[Path]:
     The system lets go of it when a process ends, however it ends.
     """
     folder = Path(folder).expanduser()
-    try:
+    with refusing(folder, "cannot be used as a folder"):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise FgqError(f"{folder}: {what} works in this folder: wait for it, or choose another one") from error
-    except OSError as error:
-        raise FgqError(f"{folder}: cannot be used as a folder ({reason(error)}): choose another path") from error
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise FgqError(f"{folder}: {what} works in this folder: wait for it, or choose another one") from error
     try:
         for stale in folder.glob(f".*{PART}"):  # of a writer that was killed: nobody else writes here now
             stale.unlink(missing_ok=True)
@@ -201,6 +177,15 @@ def settle_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def refusing(what: object, problem: str, remedy: str = ELSEWHERE, kinds: Kinds = OSError) -> Iterator[None]:
+    """Inside, an error of these kinds becomes an FgqError that gives its reason."""
+    try:
+        yield
+    except kinds as error:
+        raise FgqError(f"{what}: {problem} ({reason(error)}): {remedy}") from error
 
 
 def reason(error: BaseException) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Callable
 import typer
 from safetensors import SafetensorError
 
-from fgq.errors import FgqError
+from fgq.errors import FgqError, RunFailure
 from fgq.processes import child_processes, end_children, on_signals
-from fgq.runs.failure import RunFailure
 from fgq.writing import reason
 
 FAILED, BAD_INPUT = 1, 2

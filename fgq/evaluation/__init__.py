@@ -1,7 +1,6 @@
 """Pose, trajectory, depth and points; deviation from full precision; tidy reports with intervals."""
 
-from fgq.evaluation.evaluate import evaluate, predict
+from fgq.evaluation.evaluate import evaluate, predict, view_ablation
 from fgq.evaluation.report import Report, combine, settings_of
-from fgq.evaluation.views import view_ablation
 from fgq.metrics.points import FAST_CLOUDS, FULL_CLOUDS, CloudProtocol
 from fgq.metrics.table import DEVIATIONS, HEADLINE, METRICS

@@ -1,22 +1,53 @@
-"""Runs a model over scenes and measures every task."""
+"""Runs a model over scenes and measures every task; and whether it uses more than one view."""
 
+import math
 import time
 from itertools import groupby
 
+import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
 from fgq.data.disjoint import Seen, check_disjoint
+from fgq.data.loaded import LoadedScenes
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
 from fgq.evaluation.report import Report
-from fgq.evaluation.unread import HASH_DIGITS, frames_hash, scene_frames_hash, unread_rows
+from fgq.evaluation.statistics import mean_interval
+from fgq.metrics.depth import depth_errors
 from fgq.metrics.deviation import deviations
 from fgq.metrics.measure import Missing, Values, count_valid_pixels, measure
 from fgq.metrics.points import FAST_CLOUDS, CloudProtocol
 from fgq.metrics.table import METRICS
 from fgq.vggt import TASK_OUTPUT, VGGT, Predictions
+
+HASH_DIGITS = 16  # of the 64 hexadecimal digits of a frame list's hash, in every row of a report
+
+
+def frames_hash(scenes: list[Scene]) -> str:
+    """The beginning of the hash of the frame list that the scenes were loaded by; empty for scenes made by hand."""
+    return scenes.frame_list.hash[:HASH_DIGITS] if isinstance(scenes, LoadedScenes) else ""
+
+
+def scene_frames_hash(scenes: list[Scene], name: str) -> str:
+    """The same of one scene's frames alone: equal in two results exactly when they are of the same frames."""
+    if not isinstance(scenes, LoadedScenes) or name not in scenes.frame_list.sequences:
+        return ""
+    return scenes.frame_list.only([name]).hash[:HASH_DIGITS]
+
+
+def unread_rows(rows: list[dict], scenes: list[Scene]) -> list[dict]:
+    """For every sequence that failed to load, each metric of `rows` with an empty value and the reason as its note."""
+    if not isinstance(scenes, LoadedScenes):
+        return []
+    like = {row["metric"]: row for row in rows}
+    found = []
+    for failure in scenes.failures:
+        frames = scene_frames_hash(scenes, failure.sequence)
+        empty = {"scene": failure.sequence, "value": math.nan, "valid_pixels": 0, "note": failure.reason}
+        found += [row | empty | {"frames": frames} for row in like.values()]
+    return found
 
 
 @torch.inference_mode()
@@ -37,22 +68,15 @@ def predict(model: VGGT, scenes: list[Scene], batch_size: int = 8, progress: boo
                 chunk = same[start : start + batch_size]
                 images = torch.stack([scene.images for scene in chunk]).to(model.device, model.dtype)
                 output = model(images)
+                values = {name: value for name, value in output.items() if isinstance(value, torch.Tensor)}
                 for i, scene in enumerate(chunk):
-                    single = {
-                        name: value[i : i + 1].float().cpu()
-                        for name, value in output.items()
-                        if isinstance(value, torch.Tensor)
-                    }
-                    check_finite(single, scene)
+                    single = {name: value[i : i + 1].float().cpu() for name, value in values.items()}
+                    for name in TASK_OUTPUT.values():
+                        if not torch.isfinite(single[name]).all():
+                            raise FgqError(f"scene {scene.name}: the model's {name} holds NaN or infinity")
                     found.append(Predictions(**single))
                 bar.update(len(chunk))
     return found
-
-
-def check_finite(outputs: dict[str, torch.Tensor], scene: Scene) -> None:
-    for name in TASK_OUTPUT.values():
-        if not torch.isfinite(outputs[name]).all():
-            raise FgqError(f"scene {scene.name}: the model's {name} holds NaN or infinity")
 
 
 def evaluate(
@@ -71,8 +95,7 @@ def evaluate(
     full-precision model, or its `predict`ions of these scenes) the deviations from it are measured too. `clouds` says
     how many points the nearest-neighbour measures look up (FULL_CLOUDS is the published protocol, normals included),
     `run` is a free label for the rows.
-    Raises FgqError for no scenes, NaN predictions, references of other scenes, and a scene that the model was
-    calibrated on.
+    Raises FgqError for no scenes, NaN predictions, references of other scenes, and scenes that calibrated the model.
     """
     check_disjoint(seen_by(model), scenes)
     started = time.perf_counter()
@@ -82,8 +105,7 @@ def evaluate(
         reference = predict(reference, scenes, batch_size, progress)
     if reference is not None:
         check_reference(reference, predictions, scenes)
-    looked_up = clouds.points or "all"
-    about = {"run": run, **describe(model), "frame_list": frames_hash(scenes), "clouds": str(looked_up)}
+    about = {"run": run, **describe(model), "frame_list": frames_hash(scenes), "clouds": str(clouds.points or "all")}
     rows = []
     bar = tqdm(scenes, desc="measuring", unit="scene", disable=not progress, leave=False)
     for index, (scene, prediction) in enumerate(zip(bar, predictions, strict=True)):
@@ -100,26 +122,15 @@ def evaluate(
 
 def as_rows(values: Values, scene: Scene, about: dict) -> list[dict]:
     """One row a metric: `value`, or an empty one with a note."""
-    valid_pixels = count_valid_pixels(scene)
-    rows = []
+    about = about | {"dataset": scene.dataset, "split": scene.split, "scene": scene.name}
+    valid_pixels, rows = count_valid_pixels(scene), []
     for name, value in values.items():
-        metric = METRICS[name]
-        missing = isinstance(value, Missing)
-        rows.append(
-            {
-                **about,
-                "dataset": scene.dataset,
-                "split": scene.split,
-                "scene": scene.name,
-                "task": metric.task,
-                "metric": name,
-                "value": float("nan") if missing else value,
-                "unit": scene.unit if metric.unit == "scene unit" else metric.unit,
-                "higher_is_better": metric.higher_is_better,
-                "valid_pixels": valid_pixels,
-                "note": value.reason if missing else "",
-            }
-        )
+        metric, note = METRICS[name], ""
+        if isinstance(value, Missing):
+            value, note = math.nan, value.reason
+        unit = scene.unit if metric.unit == "scene unit" else metric.unit
+        row = about | {"task": metric.task, "metric": name, "value": value, "unit": unit}
+        rows.append(row | {"higher_is_better": metric.higher_is_better, "valid_pixels": valid_pixels, "note": note})
     return rows
 
 
@@ -134,28 +145,43 @@ def check_reference(reference: list[Predictions], predictions: list[Predictions]
             )
 
 
-def device_name(device: torch.device) -> str:
-    """cpu, or a GPU with its name: where the model really ran."""
-    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
-
-
 def seen_by(model: VGGT) -> Seen:
     quantization = getattr(model, "quantization", None)
     return Seen() if quantization is None else quantization.seen
 
 
 def describe(model: VGGT) -> dict:
-    """The columns that say which model this is; full precision has 16 bits and no seed."""
-    quantization = getattr(model, "quantization", None)
-    seen = seen_by(model)
-    about = {"model": model.name_or_path, "device": device_name(model.device), "calibration": seen.splits}
-    about["calibration_list"] = seen.frame_list[:HASH_DIGITS]
+    """The columns that say which model this is and where it ran; full precision has 16 bits and no seed."""
+    quantization, seen, device = getattr(model, "quantization", None), seen_by(model), model.device
+    where = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+    about = {"model": model.name_or_path, "device": where}
+    about |= {"calibration": seen.splits, "calibration_list": seen.frame_list[:HASH_DIGITS]}
     if quantization is None:
         return about | {"recipe": "full precision", "weight_bits": 16, "activation_bits": 16, "seed": -1}
     recipe = quantization.recipe
-    return about | {
-        "recipe": recipe.label,
-        "weight_bits": recipe.weight_bits,
-        "activation_bits": recipe.activation_bits,
-        "seed": quantization.seed,
-    }
+    bits = {"weight_bits": recipe.weight_bits, "activation_bits": recipe.activation_bits}
+    return about | {"recipe": recipe.label, **bits, "seed": quantization.seed}
+
+
+def view_ablation(model: VGGT, scenes: list[Scene], batch_size: int = 8, progress: bool = False) -> pd.DataFrame:
+    """Depth AbsRel of each scene's frame 0 under three kinds of company, with paired differences to the true one.
+
+    Rows: with its own scene's frames, alone, with the next scene's frames. Columns: mean, and difference to the first
+    row with its 95 % interval. Raises FgqError for fewer than two scenes or frames.
+    """
+    if len(scenes) < 2 or scenes[0].num_frames < 2:
+        raise FgqError("the view ablation needs at least 2 scenes of at least 2 frames")
+    own = [scene.images for scene in scenes]
+    strangers = [torch.cat([mine[:1], other[1:]]) for mine, other in zip(own, own[1:] + own[:1], strict=True)]
+    company = {"own companions": own, "alone": [images[:1] for images in own], "strangers": strangers}
+    errors = {}
+    for name, images in company.items():
+        shown = [Scene(name=s.name, images=i) for s, i in zip(scenes, images, strict=True)]
+        pairs = zip(predict(model, shown, batch_size, progress), scenes, strict=True)
+        found = [depth_errors(p.depth[0, 0, ..., 0], s.depth[0], s.valid_mask[0]) for p, s in pairs]
+        errors[name] = np.array([error["abs_rel"] for error in found])
+    rows = {}
+    for name, values in errors.items():
+        difference, low, high = mean_interval((values - errors["own companions"])[None])
+        rows[name] = {"depth_abs_rel of frame 0": values.mean(), "difference": difference, "low": low, "high": high}
+    return pd.DataFrame(rows).T

@@ -1,5 +1,6 @@
-"""Values of a report as a table of seeds and scenes, and what must agree for two reports to be paired."""
+"""Values of a report by seed and scene or by category, and what must agree for two reports to be paired."""
 
+import hashlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -7,6 +8,10 @@ import pandas as pd
 
 from fgq.errors import FgqError
 from fgq.metrics.table import CLOUDS, METRICS
+
+SEPARATOR = "/"
+AVERAGED = "run model recipe weight_bits activation_bits seed dataset split task metric unit".split()
+AVERAGED += ["higher_is_better", "device", "clouds", "calibration", "calibration_list"]
 
 
 def by_seed_and_scene(part: pd.DataFrame, scenes: Iterable[str] | None = None) -> np.ndarray:
@@ -23,20 +28,23 @@ def by_seed_and_scene(part: pd.DataFrame, scenes: Iterable[str] | None = None) -
     return table[list(scenes) if scenes is not None else part.scene.unique()].to_numpy(float)
 
 
+def paired(mine: pd.DataFrame, theirs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Of one model and metric: difference on my scenes [seeds, scenes], and the other's values, of one seed or all."""
+    scenes = mine.scene.unique()
+    base = by_seed_and_scene(theirs, scenes)
+    return by_seed_and_scene(mine, scenes) - base, base
+
+
 def check_one_dataset(frame: pd.DataFrame) -> None:
     datasets = sorted(frame.dataset.unique())
     if len(datasets) > 1:
-        raise FgqError(
-            f"there are results of several datasets ({', '.join(datasets)}): choose one with .only(dataset=…)"
-        )
+        raise FgqError(f"there are results of several datasets ({', '.join(datasets)}): choose .only(dataset=…)")
 
 
 def check_same_seeds(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:
     a, b = (sorted(int(seed) for seed in part.seed.unique()) for part in (mine, theirs))
     if len(b) != 1 and a != b:
-        raise FgqError(
-            f"seeds {a} cannot be paired with the reference's {b}: evaluate the same seeds, or one reference"
-        )
+        raise FgqError(f"seeds {a} cannot be paired with the reference's {b}: evaluate the same, or one reference")
 
 
 def check_same_scenes(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:
@@ -52,15 +60,11 @@ def check_same_scenes(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:
     if "frames" in both:
         known = both[both.frames.fillna("") != ""].groupby("scene").frames.nunique()
         if (known > 1).any():
-            raise FgqError(
-                f"the reports are of different frames of {known.idxmax()}: evaluate both with one frame_list="
-            )
+            raise FgqError(f"the reports are of different frames of {known.idxmax()}: use one frame_list= for both")
     if "clouds" in both and METRICS[mine.metric.iloc[0]].group in CLOUDS:
         counts = sorted(set(both.clouds.fillna("")) - {""})
         if len(counts) > 1:
-            raise FgqError(
-                f"the reports looked up {' and '.join(counts)} points of a cloud: evaluate both with one clouds="
-            )
+            raise FgqError(f"the reports looked up {' and '.join(counts)} points of a cloud: use one clouds= for both")
     pixels = both.groupby("scene").valid_pixels.unique()
     odd = pixels[pixels.map(len) > 1]
     if len(odd):
@@ -68,3 +72,41 @@ def check_same_scenes(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:
             f"the reports are of different scenes: {odd.index[0]} has {' and '.join(map(str, odd.iloc[0]))} valid "
             "pixels: evaluate both on the same frames and image size"
         )
+
+
+def by_category(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a report with one row a category, model, seed and metric: its `scene` is the category.
+
+    `value` and `seconds` are means over the category's scenes, `valid_pixels` their sum, `frames` a hash of theirs. A
+    scene with an empty value empties its category's, with a note that counts such scenes. Raises FgqError for a scene
+    whose name holds no category.
+    """
+    nameless = frame[~frame.scene.str.contains(SEPARATOR, regex=False)]
+    if len(nameless):
+        raise FgqError(f"scene {nameless.scene.iloc[0]} names no category: only category/sequence can be averaged so")
+    categories = frame.scene.str.rpartition(SEPARATOR)[0]
+    keys = [column for column in AVERAGED if column in frame]
+    rows = []
+    for (*kept, category), part in frame.groupby([*keys, categories], sort=False, dropna=False):
+        empty = int(part.value.isna().sum())
+        row = dict(zip(keys, kept, strict=True)) | {
+            "scene": category,
+            "value": part.value.mean(skipna=False),
+            "valid_pixels": part.valid_pixels.sum(),
+            "seconds": part.seconds.mean(),
+            "note": f"{empty} of {len(part)} scenes have no value" if empty else "",
+        }
+        if "frame_list" in part:
+            row["frame_list"] = ",".join(sorted(set(part.frame_list.fillna(""))))
+        if "frames" in part:
+            row["frames"] = joint_hash(part)
+        rows.append(row)
+    return pd.DataFrame(rows)[list(frame.columns)]
+
+
+def joint_hash(part: pd.DataFrame) -> str:
+    """Of scenes and their frames together; empty where one is not known."""
+    pairs = sorted(zip(part.scene, part.frames.fillna(""), strict=True))
+    if not all(frames for _, frames in pairs):
+        return ""
+    return hashlib.sha256(repr(pairs).encode()).hexdigest()[:16]

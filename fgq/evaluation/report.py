@@ -9,11 +9,17 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
 from fgq.errors import FgqError
-from fgq.evaluation.category import by_category
-from fgq.evaluation.intervals import mean_interval
 from fgq.evaluation.pages import html_page, summary_markdown
-from fgq.evaluation.pairing import by_seed_and_scene, check_one_dataset, check_same_scenes, check_same_seeds
-from fgq.evaluation.seed_noise import gain_test
+from fgq.evaluation.pairing import (
+    by_category,
+    by_seed_and_scene,
+    check_one_dataset,
+    check_same_scenes,
+    check_same_seeds,
+    paired,
+)
+from fgq.evaluation.statistics import gain_test, mean_interval
+from fgq.metrics.table import METRICS
 from fgq.quant.bits import Bits
 from fgq.writing import check_file, reason, write_text
 
@@ -64,27 +70,23 @@ class Report:
         """Reads what `save` wrote. Raises FgqError, naming file and column, for anything else."""
         if not Path(path).is_file():
             raise FgqError(f"{path}: no such report; run the evaluation first")
+        empty = {"value": [""], "seconds": [""]}
         try:
-            empty = {"value": [""], "seconds": [""]}
             frame = pd.read_csv(path, keep_default_na=False, na_values=empty, dtype=dict.fromkeys(TEXTS, str))
+            report = cls(frame)
         except (ValueError, OSError) as error:
             raise FgqError(f"{path}: not a report ({reason(error)})") from error
         for column, (what, is_kind) in KINDS.items():
             if column in frame and len(frame) and not is_kind(frame[column]):
                 raise FgqError(f"{path}: column {column} holds something else than {what}: correct or make it again")
-        try:
-            texts = {
-                name: frame[name].str.replace("^'" + FORMULA[1:], r"\1", regex=True) for name in TEXTS if name in frame
-            }
-            return cls(frame.assign(**texts).astype({c: float for c in ("value", "seconds") if c in frame}))
-        except FgqError as error:
-            raise FgqError(f"{path}: not a report ({reason(error)})") from error
+        for column in report.frame.columns.intersection(TEXTS):
+            frame[column] = frame[column].str.replace("^'" + FORMULA[1:], r"\1", regex=True)
+        return cls(frame.astype({"value": float, "seconds": float}))
 
-    def means(self, metrics: Iterable[str] | None = None, prefix: str = "") -> pd.Series:
+    def means(self, metrics: Iterable[str] | None = None) -> pd.Series:
         """Mean over scenes (and seeds) of each metric, in the table's order; NaN where a scene has no value."""
-        frame = self.frame
-        chosen = list(metrics) if metrics is not None else [m for m in frame.metric.unique() if m.startswith(prefix)]
-        return frame.groupby("metric", sort=False).value.mean(skipna=False).reindex(chosen)
+        means = self.frame.groupby("metric", sort=False).value.mean(skipna=False)
+        return means if metrics is None else means.reindex(list(metrics))
 
     def summary(self, seed: int = 0) -> pd.DataFrame:
         """Mean, 95 % interval, number of seeds and of scenes, by model and metric.
@@ -97,8 +99,7 @@ class Report:
         for (*model, metric), part in self.frame.groupby([*MODEL, "metric"], sort=False):
             table = by_seed_and_scene(part)
             failed = int(np.isnan(table).any(axis=0).sum())
-            mean, low, high = mean_interval(table, seed) if not failed else (np.nan, np.nan, np.nan)
-            rows.append([*model, metric, part.unit.iloc[0], mean, low, high, *table.shape, failed])
+            rows.append([*model, metric, part.unit.iloc[0], *mean_interval(table, seed), *table.shape, failed])
         columns = [*MODEL, "metric", "unit", "mean", "low", "high", "seeds", "scenes", "failed"]
         return pd.DataFrame(rows, columns=columns)
 
@@ -122,20 +123,14 @@ class Report:
             if theirs.empty:
                 continue
             check_same_scenes(part, theirs)
-            scenes = part.scene.unique()
             check_same_seeds(part, theirs)
-            mine, base = by_seed_and_scene(part, scenes), by_seed_and_scene(theirs, scenes)
-            difference = mine - base
-            if np.isnan(difference).any():
-                mean = low = high = np.nan
-            else:
-                mean, low, high = mean_interval(difference, seed)
+            difference, base = paired(part, theirs)
+            mean, low, high = mean_interval(difference, seed)
             sign = 1 if part.higher_is_better.iloc[0] else -1
             npd = normalised_degradation(mean, base.mean())
             good, bad = (low > 0, high < 0) if sign > 0 else (high < 0, low > 0)
-            rows.append(
-                [*model, metric, part.unit.iloc[0], mean, low, high, npd, -sign * npd, good, bad, *difference.shape]
-            )
+            found = [mean, low, high, npd, -sign * npd, good, bad, *difference.shape]
+            rows.append([*model, metric, part.unit.iloc[0], *found])
         if not rows:
             raise FgqError("the two reports share no metric")
         columns = [*MODEL, "metric", "unit", "difference", "low", "high", "npd", "harm", "better", "worse"]
@@ -152,17 +147,14 @@ class Report:
         """Whether the gain over `reference` exceeds the noise of seeds and scenes, by model and metric.
 
         `gain` is the mean paired difference, positive for better, in the metric's unit; the further columns are the
-        fields of `fgq.evaluation.seed_noise.GainTest`. Reports pair as in `compare`, which says what is raised.
+        fields of `fgq.evaluation.statistics.GainTest`. Reports pair as in `compare`, which says what is raised.
         """
-        compared = self.compare(reference)
         rows = []
-        for row in compared.itertuples():
-            part = self.only(**{column: getattr(row, column) for column in MODEL}, metric=row.metric).frame
-            theirs = reference.only(metric=row.metric).frame
+        for row in self.compare(reference)[[*MODEL, "metric", "unit"]].to_dict("records"):
+            part = self.only(**{column: row[column] for column in [*MODEL, "metric"]}).frame
+            difference, _ = paired(part, reference.only(metric=row["metric"]).frame)
             sign = 1 if part.higher_is_better.iloc[0] else -1
-            scenes = part.scene.unique()
-            found = gain_test(sign * (by_seed_and_scene(part, scenes) - by_seed_and_scene(theirs, scenes)))
-            rows.append({**{column: getattr(row, column) for column in [*MODEL, "metric", "unit"]}, **asdict(found)})
+            rows.append(row | asdict(gain_test(sign * difference)))
         return pd.DataFrame(rows)
 
     def to_csv(self) -> str:
@@ -209,3 +201,22 @@ def settings_of(frame: pd.DataFrame) -> pd.Series:
     """W4A8 and the like, row by row, of a table with the columns weight_bits and activation_bits."""
     pairs = zip(frame.weight_bits, frame.activation_bits, strict=True)
     return pd.Series([str(Bits(int(weight), int(activation))) for weight, activation in pairs], frame.index, dtype=str)
+
+
+def scene_means(report: Report, metric: str) -> pd.Series:
+    """By scene, mean over seeds."""
+    return report.only(metric=metric).frame.groupby("scene", sort=False).value.mean()
+
+
+def scene_losses(report: Report, reference: Report, metric: str) -> pd.Series:
+    """How much worse than in the reference each scene is, in the metric's unit; negative where it is better."""
+    difference = scene_means(report, metric) - scene_means(reference, metric)
+    return -difference if METRICS[metric].higher_is_better else difference
+
+
+def worst_scenes(report: Report, reference: Report, metric: str, count: int) -> list[str]:
+    """Names of the scenes that lost most against the reference, worst first. Raises FgqError for an empty value."""
+    loss = scene_losses(report, reference, metric)
+    if loss.isna().any():
+        raise FgqError(f"scene {loss.index[loss.isna()][0]} has no {metric} in one of the reports: it cannot be ranked")
+    return loss.sort_values(ascending=False, kind="stable").index[:count].tolist()

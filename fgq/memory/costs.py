@@ -8,9 +8,8 @@ import torch
 
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
-from fgq.evaluation.evaluate import as_rows, describe
+from fgq.evaluation.evaluate import as_rows, describe, frames_hash, scene_frames_hash
 from fgq.evaluation.report import Report
-from fgq.evaluation.unread import frames_hash, scene_frames_hash
 from fgq.memory.bit_operations import bit_operations
 from fgq.memory.peak import PeakBytes, synchronize
 from fgq.metrics.measure import Missing

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from fgq.errors import FgqError
-from fgq.tensor_files import ALIGNMENT
+from fgq.tensor_files import packed_header
 from fgq.vggt import VGGTConfig
 from fgq.vggt.saved import WEIGHTS_FILE
 from fgq.vggt.weights import empty_model
@@ -25,7 +25,7 @@ def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes from a JSON file {name: [sizes]}. Raises FgqError for anything else."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        return {name: tuple(int(size) for size in shape) for name, shape in content.items()}
+        return {name: tuple(map(int, shape)) for name, shape in content.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise FgqError(f"{path}: not a JSON object of tensor names and their shapes ({error})") from error
 
@@ -42,18 +42,13 @@ def write_random_weights(folder: str | Path, shapes: Mapping[str, tuple[int, ...
     for name, shape in shapes.items():
         start, end = end, end + 4 * torch.Size(shape).numel()
         header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
-    text = json.dumps({"__metadata__": {"format": "pt"}} | header).encode()
-    text += b" " * (-(8 + len(text)) % ALIGNMENT)  # so that tensors may stay mapped from the file
+    start = packed_header(json.dumps({"__metadata__": {"format": "pt"}} | header))
     generator = torch.Generator().manual_seed(seed)
     with whole_folder(folder, "random weights") as part, (part / WEIGHTS_FILE).open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(start)
         for name, shape in shapes.items():
             values = torch.randn(shape, generator=generator) * DEVIATION
-            if is_scale(name, shape):
+            if len(shape) == 1 and name.endswith(".weight"):  # of a norm
                 values += 1
             file.write(values.numpy().tobytes())
     return check_name(folder) / WEIGHTS_FILE
-
-
-def is_scale(name: str, shape: tuple[int, ...]) -> bool:
-    return len(shape) == 1 and name.endswith(".weight")

@@ -4,7 +4,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 from torch import Tensor
@@ -33,18 +32,6 @@ def panels(count: int, width: float, height: float, **shared) -> tuple[Figure, n
     size = (width * count, height)
     figure, axes = plt.subplots(1, count, figsize=size, squeeze=False, layout="constrained", **shared)
     return figure, axes[0]
-
-
-def dots_with_reach(axis: Axes, place: list[float], rows: pd.DataFrame, recipe: str, **style) -> None:
-    """Dots at `middle` of each row, from its `low` to its `high`."""
-    reach = np.stack([rows.middle - rows.low, rows.high - rows.middle]).clip(min=0)
-    colour = colour_of(recipe)
-    axis.errorbar(place, rows.middle, yerr=reach, markersize=4, capsize=2, color=colour, label=recipe, **style)
-
-
-def shifts(count: int, widest: float = 0.8) -> np.ndarray:
-    """Places about zero for so many recipes side by side at one setting, with a gap to the next setting."""
-    return min(widest, 0.8 / count) * (np.arange(count) - (count - 1) / 2)
 
 
 def use_book_style() -> None:

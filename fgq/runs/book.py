@@ -8,10 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from fgq.errors import FgqError
+from fgq.errors import FgqError, RunFailure
 from fgq.processes import bound_command
 from fgq.provenance.record import read_json
-from fgq.runs.failure import RunFailure
 from fgq.runs.folder import RunFolder
 from fgq.runs.kernel import NOTE, end_kernel
 from fgq.runs.runfile import RunFile

@@ -1,4 +1,7 @@
-"""Runs a run file: one chapter after another in one folder, skipping what is up to date, keeping what was done."""
+"""Runs a run file: one chapter after another in one folder, skipping what is up to date, keeping what was done.
+
+And says, by fingerprints and where these differ by a short run, whether a table that a run published is up to date.
+"""
 
 import json
 import shutil
@@ -11,15 +14,13 @@ from fgq.data.frozen import VARIABLE, frozen_hashes, now
 from fgq.errors import FgqError
 from fgq.memory.peak import PeakOfChildren
 from fgq.provenance.record import deciding_versions, provenance, read_json
-from fgq.provenance.replay import FOLDER as REPLAYS
-from fgq.provenance.replay import differences
 from fgq.provenance.results import FOLDER as RESULTS
-from fgq.provenance.results import save_result
+from fgq.provenance.results import REPLAYS, changed_sources, differences, find_result, save_result
 from fgq.provenance.source import SHOWN, file_hash, source_hash, text_hash
 from fgq.runs.folder import RunFolder
 from fgq.runs.kernel import this_interpreter
 from fgq.runs.notebook import execute_notebook, renew
-from fgq.runs.runfile import RunFile, Step
+from fgq.runs.runfile import RunFile, Step, read_run_file
 from fgq.writing import settle, whole_file, write_json
 
 
@@ -51,16 +52,16 @@ def execute(
                 continue
             label = f"[{number}/{len(run.steps)}] {name}"
             reason = folder.why_outdated(name, keys[name])
-            if reason is None and force and name in forced:
+            if not reason and force and name in forced:
                 reason = "asked to run again"
-            if reason is None and not renew(step.chapter, folder.notebook(name)):
+            if not reason and not renew(step.chapter, folder.notebook(name)):
                 reason = "its notebook is damaged"
-            if reason is None:
-                report(f"{label}: up to date")
-            else:
+            if reason:
                 report(f"{label}: running ({reason})")
                 record = execute_step(run, step, folder, keys[name], label, cell_seconds)
                 report(f"{label}: {record['seconds']:.0f} s, peak memory {record['peak_memory_bytes'] / 1e9:.1f} GB")
+            else:
+                report(f"{label}: up to date")
             publish(run, folder.artefacts, read_json(folder.record(name)))
         if not only:
             check_published(run, folder.artefacts)
@@ -71,17 +72,22 @@ def replay_first(run: RunFile, out: Path, report: Callable[[str], None]) -> None
     """Makes the short run and leaves its tables in artefacts/replay, where chapters can tell by them which numbers
     they may take up again. Tables that agree with those of an earlier start stay as they are."""
     report("first in short, to know later whether the code still computes the same")
-    for name, fresh in short_tables(run, out / REPLAYS, report).items():
-        before = out / "artefacts" / REPLAYS / f"{name}.csv"
-        if not before.is_file() or differences(pd.read_csv(before), pd.read_csv(fresh), run.replay):
+    for fresh, before, differing in short_run(run, out / REPLAYS, out / "artefacts" / REPLAYS, report):
+        if differing:
             copy(fresh, before)
 
 
-def short_tables(run: RunFile, out: Path, report: Callable[[str], None]) -> dict[str, Path]:
-    """Makes the short run in `out`; its files, by the names of the tables that the run publishes."""
+def short_run(run: RunFile, out: Path, earlier: Path, report: Callable[[str], None]) -> list[tuple]:
+    """Makes the short run in `out`: each table that the run publishes, its earlier one, and what differs in it."""
     artefacts = execute(run.in_short(), out, report=report).artefacts
     check_published(run, artefacts)
-    return {name: artefacts / f"{name}.csv" for name in run.publish}
+    found = []
+    for fresh, before in ((artefacts / f"{name}.csv", earlier / f"{name}.csv") for name in run.publish):
+        differing = [f"{before}: no table of the short run is stored"]
+        if before.is_file():
+            differing = differences(pd.read_csv(before), pd.read_csv(fresh), run.replay)
+        found.append((fresh, before, differing))
+    return found
 
 
 def publish(run: RunFile, artefacts: Path, record: dict) -> None:
@@ -162,3 +168,31 @@ def execute_step(run: RunFile, step: Step, folder: RunFolder, key: str, label: s
     write_json(folder.record(name), record)
     folder.attempt(name).unlink(missing_ok=True)
     return record
+
+
+def outdated(book: Path, name: str, scratch: Path | None = None, report: Callable[[str], None] = print) -> list[str]:
+    """Reasons why a published table no longer follows from code and parameters; empty when it does.
+
+    Fingerprints are compared of the table, of the module's computing code with the weights (file by file), of the
+    chapter's code cells, its parameters and those of the chapters it needs. Where only code differs and the run file
+    has a replay, it is made in the folder `scratch`, if there is one, and the reasons are the numbers that it gives
+    differently.
+    """
+    table, record = find_result(book, name)
+    told = [] if text_hash(table.read_text(encoding="utf-8")) == record["table_hash"] else [f"{table.name} was edited"]
+    code = changed_sources(record)
+    try:
+        run = read_run_file(book / "runs" / record["run"])
+    except FgqError as error:
+        return [*told, *code, str(error)]
+    steps = {step.chapter.name: step for step in run.steps}
+    for chapter, parameters in ({record["chapter"]: record["parameters"]} | record["needs"]).items():
+        if chapter not in steps or steps[chapter].all_parameters != parameters:
+            told.append(f"the parameters of chapter {chapter} in {record['run']} changed")
+    made_by = steps.get(record["chapter"])
+    if made_by and made_by.chapter.code_hash != record["code_hash"]:
+        code.append(f"the code of chapter {record['chapter']} changed")
+    if scratch and run.replay and code and not told:
+        stored = short_run(run, scratch, book / RESULTS / REPLAYS, report)
+        return [reason for _, _, differing in stored for reason in differing]
+    return told + code

@@ -13,10 +13,9 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from fgq.errors import FgqError
+from fgq.errors import FgqError, RunFailure
 from fgq.provenance.record import device
 from fgq.runs.chapters import Chapter, code_cells, is_tagged, one_line
-from fgq.runs.failure import RunFailure
 from fgq.runs.kernel import KERNEL
 from fgq.writing import reason, write_text
 

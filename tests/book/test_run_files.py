@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from fgq import plots
 from fgq.runs.book import pages
 from fgq.runs.chapters import code_cells, read_chapter, without_magics
-from fgq.runs.outdated import outdated
+from fgq.runs.execute import outdated
 from fgq.runs.runfile import read_run_file
 
 ROOT = Path(__file__).parents[2]

@@ -346,7 +346,7 @@ def test_photos_are_cut_into_clips_that_calibrate_a_model(command, toy_model, tm
 
 def test_a_missing_extra_is_named(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "jupytext", None)
-    for module in ("fgq.runs.runfile", "fgq.runs.chapters", "fgq.runs.parameters"):
+    for module in ("fgq.runs.runfile", "fgq.runs.chapters"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     status, _, lines = command("run", "any.yaml")
     assert status == 2

@@ -14,9 +14,8 @@ import typer
 from safetensors import SafetensorError
 
 from fgq.commands.door import run_command
-from fgq.errors import FgqError
+from fgq.errors import FgqError, RunFailure
 from fgq.processes import is_alive
-from fgq.runs.failure import RunFailure
 
 ROOT = Path(__file__).parents[2]
 GONE = 30  # seconds within which a process has ended, however busy the machine

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from fgq.errors import FgqError
-from fgq.evaluation.correlation import correlate
+from fgq.evaluation.statistics import correlate
 
 
 def test_coefficients_are_scipys():

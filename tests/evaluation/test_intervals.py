@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fgq.evaluation.intervals import bootstrap_means, mean_interval, standard_error
+from fgq.evaluation.statistics import bootstrap_means, mean_interval, standard_error
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 3, 8])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fgq.evaluation.seed_noise import flip_p_value, gain_test, smallest_visible
+from fgq.evaluation.statistics import flip_p_value, gain_test, smallest_visible
 
 SCENES, TRIALS = 40, 800
 

@@ -7,7 +7,7 @@ from fgq.data import LoadedScenes, playroom
 from fgq.data.sequence import SequenceFailure
 from fgq.errors import FgqError
 from fgq.evaluation import Report, combine
-from fgq.evaluation.unread import HASH_DIGITS
+from fgq.evaluation.evaluate import HASH_DIGITS
 from fgq.vggt import VGGT, VGGTConfig
 
 

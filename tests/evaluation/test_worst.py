@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fgq.errors import FgqError
-from fgq.evaluation.worst import worst_scenes
+from fgq.evaluation.report import worst_scenes
 
 
 def test_scenes_are_ranked_by_what_they_lost(report_of):

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from fgq.provenance.replay import Replay, differences
+from fgq.provenance.results import Replay, differences
 
 
 def test_differences_are_told_with_their_row():

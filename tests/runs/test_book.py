@@ -4,9 +4,8 @@ import re
 
 import pytest
 
-from fgq.errors import FgqError
+from fgq.errors import FgqError, RunFailure
 from fgq.runs.book import build_book
-from fgq.runs.failure import RunFailure
 from fgq.runs.folder import RunFolder
 from fgq.runs.runfile import read_run_file
 

@@ -10,9 +10,8 @@ from importlib.metadata import version
 import nbformat
 import pytest
 
-from fgq.errors import FgqError
+from fgq.errors import FgqError, RunFailure
 from fgq.provenance.record import device
-from fgq.runs.failure import RunFailure
 
 LAST_LINE = "print(count, rate, name, seeds, fast, sys.executable, os.getcwd())"
 

@@ -9,8 +9,7 @@ import pytest
 
 from fgq.errors import FgqError
 from fgq.provenance.results import load_result
-from fgq.runs.execute import check_published, replay_first
-from fgq.runs.outdated import outdated
+from fgq.runs.execute import check_published, outdated, replay_first
 from fgq.runs.runfile import read_run_file
 
 REPLAY = "replay: {parameters: {count: 1}, compare: [value], tolerance: 0.02}\n"

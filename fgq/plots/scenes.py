@@ -1,6 +1,9 @@
-"""Scenes and what a model makes of them."""
+"""Scenes, what a model makes of them, and those that quantization hurt most."""
+
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.figure import Figure
 
 from fgq.data.scene import Scene
@@ -29,20 +32,17 @@ def show_depth(scene: Scene, predictions: Predictions) -> Figure:
     """Image, predicted depth (median-aligned), true depth and relative error of every frame of one clip."""
     predicted = scale_to(predictions.depth[0, ..., 0], scene.depth)
     error = depth_error_maps(predictions, scene)
-    top = float(scene.depth.max())
-    rows = [("image", None, {}), ("predicted", predicted, dict(cmap="viridis", vmin=0, vmax=top))]
-    rows += [("true", scene.depth, dict(cmap="viridis", vmin=0, vmax=top))]
-    rows += [("|error| / depth", error, dict(cmap="magma", vmin=0, vmax=0.3))]
-    figure, axes = plt.subplots(
-        len(rows), scene.num_frames, figsize=(2.2 * scene.num_frames, 8.4), layout="constrained"
-    )
+    pictures = [picture(image) for image in scene.images]
+    depth, errors = dict(cmap="viridis", vmin=0, vmax=float(scene.depth.max())), dict(cmap="magma", vmin=0, vmax=0.3)
+    rows = [("image", pictures, {}), ("predicted", predicted, depth), ("true", scene.depth, depth)]
+    rows += [("|error| / depth", error, errors)]
+    figure, axes = plt.subplots(4, scene.num_frames, figsize=(2.2 * scene.num_frames, 8.4), layout="constrained")
     for axis_row, (name, values, style) in zip(axes, rows, strict=True):
-        for s, axis in enumerate(axis_row):
-            shown = axis.imshow(picture(scene.images[s]) if values is None else values[s], **style)
-            axis.set_xticks([])
-            axis.set_yticks([])
+        for axis, value in zip(axis_row, values, strict=True):
+            shown = axis.imshow(value, **style)
+            axis.set(xticks=[], yticks=[])
         axis_row[0].set_ylabel(name)
-        if values is not None:
+        if style:
             figure.colorbar(shown, ax=axis_row, shrink=0.8)
     return figure
 
@@ -65,4 +65,33 @@ def show_top_view(scene: Scene, predictions: dict[str, Predictions]) -> Figure:
             axis.annotate(str(s), place, xytext=(4, 4), textcoords="offset points", weight="bold")
         axis.set(title=name, xlabel=f"right of camera 0 ({scene.unit})", aspect="equal")
     axes[0].set_ylabel(f"ahead of camera 0 ({scene.unit})")
+    return figure
+
+
+def show_worst_scenes(scenes: Sequence[Scene], pairs: Sequence[tuple[Predictions, Predictions]]) -> Figure:
+    """Of each scene the frame that lost most: image, true depth, and the error maps of full precision and quantized.
+
+    `pairs` holds full precision's and the quantized model's prediction of each scene. Maps share one colour scale.
+    """
+    figure, axes = plt.subplots(len(scenes), 4, figsize=(9.5, 2.3 * len(scenes)), squeeze=False, layout="constrained")
+    for row, scene, (full, small) in zip(axes, scenes, pairs, strict=True):
+        before, after = (depth_error_maps(prediction, scene) for prediction in (full, small))
+        lost = (after - before).flatten(1).nanmean(1)  # NaN for a frame without valid pixels
+        s = int(lost.nan_to_num(-torch.inf).argmax())
+        row[0].imshow(picture(scene.images[s]))
+        row[0].set_ylabel(f"{scene.name}\nframe {s}", fontsize="small")
+        shown = row[1].imshow(scene.depth[s], cmap="viridis")
+        figure.colorbar(shown, ax=row[1], shrink=0.8)
+        top = max(float(torch.stack([before[s], after[s]]).nanquantile(0.98)), 1e-6)
+        for axis, errors in ((row[2], before[s]), (row[3], after[s])):
+            shown = axis.imshow(errors, cmap="magma", vmin=0, vmax=top)
+            axis.set_xlabel(f"mean {errors.nanmean():.3f}", fontsize="small")
+        figure.colorbar(shown, ax=row[3], shrink=0.8)
+    errors = "|error| / depth,\n"
+    titles = ("image", f"true depth ({scenes[0].unit})", errors + "full precision", errors + "quantized")
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize="medium")
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.grid(False)
     return figure
