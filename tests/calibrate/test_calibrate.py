@@ -286,7 +286,8 @@ def rounded_at_once(model, monkeypatch, factors, **changes):
     def measure(self, block):
         calls.append(block)
         factor = factors[min(len(calls) - 1, len(factors) - 1)]
-        return Losses(*(loss * factor for loss in sound(self, block)))
+        found = sound(self, block)
+        return Losses(found.plain * factor, found.weighted * factor)
 
     monkeypatch.setattr(BlockProblem, "measure", measure)
     return quantize(model, make_scenes(), "flatquant", **(QUICK | dict(epochs=1) | changes)).quantization.blocks
