@@ -13,6 +13,7 @@ from fgq.data.scene import Scene
 from fgq.fisher.output_factors import FactorPlan, in_value_basis, output_factors
 from fgq.quant.output_matrix import InBlocks
 from fgq.quant.rounders import ByInputs, Rounder, TwoSided
+from fgq.quant.two_sided import column_factors
 from fgq.vggt import VGGT
 
 OUTPUT_DAMPINGS = (0.1, 0.3, 1.0)  # tried where the recipe leaves the choice to the calibration scenes
@@ -54,8 +55,9 @@ def ways_to_round(block: LearnableBlock, problem: BlockProblem) -> Iterator[dict
     fisher, matrices = dict(problem.output_fisher), block.matrices()
     if matrices:  # the values are rounded in the basis that attn_out's transform gives them
         fisher["attn_in"] = in_value_basis(fisher["attn_in"], matrices["attn_out"].right.forward)
+    columns = {site: column_factors(hessian) for site, hessian in hessians.items()}
     for damping in OUTPUT_DAMPINGS if recipe.output_damping is None else (recipe.output_damping,):
-        yield {site: TwoSided(hessian, fisher[site], damping) for site, hessian in hessians.items()}
+        yield {site: TwoSided(columns[site], fisher[site], damping) for site in columns}
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import Tensor
 from fgq.quant.gptq import round_by_hessian
 from fgq.quant.grid import Grid
 from fgq.quant.output_matrix import OutputMatrix
-from fgq.quant.two_sided import round_two_sided
+from fgq.quant.two_sided import round_by_factors
 
 Codes = tuple[Tensor, Tensor, Tensor | None]  # with scale and zero point, as `Grid.encode` gives them
 Rounder = Callable[[Float[Tensor, "out width"], Grid], Codes]
@@ -34,11 +34,11 @@ class ByInputs:
 
 @dataclass(frozen=True)
 class TwoSided:
-    """`round_two_sided`, with H_O of the layer's output beside the same Σ x xᵀ."""
+    """Two-sided rounding, with H_O of the layer's output beside the `column_factors` of the same Σ x xᵀ."""
 
-    hessians: Float[Tensor, "clips width width"]
+    columns: Float[Tensor, "clips width width"]
     output_fisher: OutputMatrix
     damping: float
 
     def __call__(self, weight: Float[Tensor, "out width"], grid: Grid) -> Codes:
-        return round_two_sided(weight, self.hessians, self.output_fisher, grid, output_damping=self.damping)
+        return round_by_factors(weight, self.columns, self.output_fisher, grid, self.damping)

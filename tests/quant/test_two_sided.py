@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fgq.errors import FgqError
-from fgq.quant import Grid
+from fgq.quant import Grid, two_sided
 from fgq.quant.gptq import DAMPING, round_by_hessian
 from fgq.quant.grid import decode
 from fgq.quant.two_sided import round_two_sided, two_sided_loss
@@ -54,11 +54,12 @@ def one_element_after_the_other(weight, inputs, outputs, grid):
     return rounded.view_as(weight)
 
 
-@pytest.mark.parametrize("block", [1, 3, 32])
+@pytest.mark.parametrize("block, tile", [(1, 256), (3, 256), (32, 256), (3, 2), (32, 1), (2, 4)])
 @pytest.mark.parametrize("group", [None, 2])
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("bits", [2, 4])
-def test_every_element_meets_the_exact_conditional_optimum(bits, symmetric, group, block):
+def test_every_element_meets_the_exact_conditional_optimum(bits, symmetric, group, block, tile, monkeypatch):
+    monkeypatch.setattr(two_sided, "COLUMNS", tile)
     weight, inputs, outputs = problem(width=7 if group is None else 6)
     grid = Grid(bits, symmetric, group=group)
     codes, scale, zero = round_two_sided(weight, inputs, outputs, grid, output_damping=DAMPED, block=block)
