@@ -14,16 +14,16 @@ RECIPES = {
     "quantvggt": Recipe("quantvggt", transforms="rotation_smoothing", scene_choice="filtered_diverse"),
     "flatquant": Recipe("flatquant", transforms="kronecker", clipping="learned"),
     "fgq": Recipe("fgq", transforms="kronecker", clipping="learned", weighting="fisher", estimator="sum_of_outputs"),
-    # What proved itself: the exact diagonal for the weights, and GPTQ's rounding behind the learnt transforms.
+    # What proved itself: the Fisher across output channels where weights are rounded, and 8 bits where it is largest.
     "fgq+": Recipe(
         "fgq+",
         transforms="kronecker",
         clipping="learned",
-        weighting="fisher",
-        estimator="hutchinson",
-        rounding="gptq",
+        rounding="two_sided",
+        special_activation_bits=8,
     ),
 }
+DEALT = ("operation_budget", "layer_activation_bits", "block_activation_bits")  # state what special tokens keep
 
 
 def find_recipe(
@@ -32,7 +32,11 @@ def find_recipe(
     activation_bits: int | None = None,
     overrides: dict[str, Any] | None = None,
 ) -> Recipe:
-    """A recipe by name or as a value, with bits (None keeps the recipe's own) and other fields replaced."""
+    """A recipe by name or as a value, with bits (None keeps the recipe's own) and other fields replaced.
+
+    Of a named recipe the special tokens' own bits give way to a deal of all activation bits, and to as many for all.
+    """
+    named = isinstance(recipe, str)
     if isinstance(recipe, str):
         if recipe not in RECIPES:
             raise RecipeError(f"recipe {recipe!r} is unknown: choose {', '.join(RECIPES)}, or pass a Recipe")
@@ -40,4 +44,8 @@ def find_recipe(
     bits = {"weight_bits": weight_bits, "activation_bits": activation_bits}
     changes = dict(overrides or {}) | {name: value for name, value in bits.items() if value is not None}
     check_fields(changes)
+    if named and recipe.special_activation_bits is not None:
+        has_as_many = changes.get("activation_bits", recipe.activation_bits) >= recipe.special_activation_bits
+        if has_as_many or any(changes.get(name) is not None for name in DEALT):
+            changes = {"special_activation_bits": None} | changes
     return replace(recipe, **with_tuples(changes))

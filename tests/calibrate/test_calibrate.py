@@ -104,7 +104,8 @@ def test_with_quantized_inputs_a_block_makes_up_for_those_before_it(model, calib
 def test_rounding_by_gptq_behind_learnt_transforms_helps_most_blocks(calibrated):
     """The Hessian is that of the inputs as they will be: transformed, clipped and rounded."""
     options = dict(count=8, epochs=8, weight_bits=3, activation_bits=8)
-    plain, better = (calibrated(recipe, **options).quantization.blocks for recipe in ("fgq", "fgq+"))
+    roundings = {"nearest": {}, "gptq": {"rounding": "gptq", "estimator": "hutchinson"}}
+    plain, better = (calibrated("fgq", **options, **own).quantization.blocks for own in roundings.values())
     gains = [
         1 - mine.final_weighted_loss / theirs.final_weighted_loss for mine, theirs in zip(better, plain, strict=True)
     ]

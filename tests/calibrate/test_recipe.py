@@ -11,8 +11,8 @@ def test_the_published_recipes_differ_only_where_the_papers_say():
     changed = {key: fgq[key] for key in fgq if fgq[key] != flatquant[key]}
     assert changed == {"name": "fgq", "weighting": "fisher", "estimator": "sum_of_outputs"}
     better = RECIPES["fgq+"].to_dict()
-    changed = {key: better[key] for key in fgq if fgq[key] != better[key]}
-    assert changed == {"name": "fgq+", "estimator": "hutchinson", "rounding": "gptq"}
+    changed = {key: better[key] for key in fgq if flatquant[key] != better[key]}
+    assert changed == {"name": "fgq+", "rounding": "two_sided", "special_activation_bits": 8}
     changed = {key: flatquant[key] for key in rtn if rtn[key] != flatquant[key]}
     assert changed == {"name": "flatquant", "transforms": "kronecker", "clipping": "learned"}
     settings = {key: fgq[key] for key in ("epochs", "scenes_per_step", "learning_rate", "clip_rate_factor")}
@@ -28,6 +28,22 @@ def test_the_published_recipes_differ_only_where_the_papers_say():
         assert {key: other[key] for key in rtn if rtn[key] != other[key]} == {"name": name} | change
         assert not RECIPES[name].learns
     assert [name for name, recipe in RECIPES.items() if not recipe.needs_scenes] == ["rtn", "quarot"]
+
+
+@pytest.mark.parametrize("bits, special", [(3, 8), (4, 8), (6, 8), (8, None), (16, None)])
+def test_special_tokens_of_a_named_recipe_never_have_fewer_bits_than_patches(bits, special):
+    found = find_recipe("fgq+", 4, bits)
+    assert (found.activation_bits, found.special_activation_bits) == (bits, special)
+    assert find_recipe("fgq+", 4, bits, {"special_activation_bits": 8}).special_activation_bits == 8
+    assert find_recipe(RECIPES["fgq+"], 4, bits).special_activation_bits == 8  # a value is taken at its word
+
+
+@pytest.mark.parametrize(
+    "deal", [{"operation_budget": 16.0}, {"layer_activation_bits": ((4, 8),) * 4}, {"block_weight_bits": (4, 4)}]
+)
+def test_a_deal_of_activation_bits_takes_the_place_of_a_named_recipe_s_own(deal):
+    found = find_recipe("fgq+", overrides=deal)
+    assert (found.special_activation_bits is None) == ("block_weight_bits" not in deal)
 
 
 def test_bits_and_fields_can_be_replaced_by_name_or_value():
