@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fgq.errors import FgqError
-from fgq.evaluation import Report
+from fgq.evaluation import DEVIATIONS, HEADLINE, Report, tell, verdicts
 from fgq.evaluation.report import MODEL
 
 
@@ -15,18 +15,37 @@ def compare(first: Path, second: Path) -> pd.DataFrame:
 
     Models pair by recipe and bits where the second report holds several. Raises FgqError when nothing can be paired.
     """
+    parts = []
+    for name, ours, theirs in find_pairs(first, second):
+        parts += [one.compare(other).assign(report=name) for one, other in pair_models(ours, theirs)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def in_words(first: Path, second: Path, within: float) -> list[str]:
+    """The deviations from full precision in words, a line each; corrected as one family for each pair of models.
+
+    Reports without deviations are told in the headline metrics.
+    """
+    lines = []
+    for _, ours, theirs in find_pairs(first, second):
+        for one, other in pair_models(ours, theirs):
+            shared = set(one.frame.metric) & set(other.frame.metric)
+            metrics = [name for name in DEVIATIONS if name in shared] or [name for name in HEADLINE if name in shared]
+            lines += tell(verdicts(one, other, metrics, within))
+    return lines
+
+
+def find_pairs(first: Path, second: Path) -> list[tuple[str, Report, Report]]:
     ours, theirs = find_reports(first), find_reports(second)
     if first.is_file() and second.is_file():
-        pairs = {first.name: (ours[first.name], theirs[second.name])}
-    else:
-        pairs = {name: (ours[name], theirs[name]) for name in ours if name in theirs}
+        return [(first.name, ours[first.name], theirs[second.name])]
+    pairs = [(name, ours[name], theirs[name]) for name in ours if name in theirs]
     if not pairs:
         raise FgqError(
             f"no reports of one name: {first} holds {', '.join(ours) or 'none'}, "
             f"{second} holds {', '.join(theirs) or 'none'}"
         )
-    parts = [compare_reports(*pair).assign(report=name) for name, pair in pairs.items()]
-    return pd.concat(parts, ignore_index=True)
+    return pairs
 
 
 def find_reports(place: Path) -> dict[str, Report]:
@@ -44,17 +63,17 @@ def find_reports(place: Path) -> dict[str, Report]:
     return found
 
 
-def compare_reports(ours: Report, theirs: Report) -> pd.DataFrame:
+def pair_models(ours: Report, theirs: Report) -> list[tuple[Report, Report]]:
     their_models = theirs.frame[MODEL].drop_duplicates()
     if len(their_models) == 1:
-        return ours.compare(theirs)
-    parts = []
+        return [(ours, theirs)]
+    pairs = []
     for model in ours.frame[MODEL].drop_duplicates().to_dict("records"):
         if (their_models == pd.Series(model)).all(axis=1).any():
-            parts.append(ours.only(**model).compare(theirs.only(**model)))
-    if not parts:
+            pairs.append((ours.only(**model), theirs.only(**model)))
+    if not pairs:
         raise FgqError("the two reports have no model (recipe and bits) in common")
-    return pd.concat(parts, ignore_index=True)
+    return pairs
 
 
 def without_difference(compared: pd.DataFrame) -> list[str]:

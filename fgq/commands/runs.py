@@ -42,12 +42,22 @@ def run(
         typer.echo(f"the book is ready, open {build_book(plan, folder, plan.book.parent).as_uri()}")
 
 
-def compare(first: Path, second: Path) -> None:
+def compare(
+    first: Path,
+    second: Path,
+    within: Annotated[
+        float | None,
+        typer.Option(help="Also say in words what is better, worse, or equivalent within so many percent."),
+    ] = None,
+) -> None:
     """Paired differences of FIRST from SECOND on the same scenes: two reports (CSV) or two run folders."""
-    from fgq.commands.compare import compare, without_difference
+    from fgq.commands.compare import compare, in_words, without_difference
 
+    words = [] if within is None else in_words(first, second, within / 100)
     found = compare(first, second)
     typer.echo(found.to_string(index=False))
+    for line in words:
+        typer.echo(line)
     missing = without_difference(found)
     if missing:
         say(f"no difference in {', '.join(missing)}: a scene has no value there in one of the reports (see its note)")

@@ -234,6 +234,19 @@ def test_runs_compare_by_the_reports_they_hold(tmp_path, toy_model, command):
     assert status == 2 and len(lines) == 1 and "no reports of one name" in lines[0]
 
 
+def test_a_comparison_is_told_in_words(tmp_path, toy_model, command):
+    scenes = fgq.load_scenes("playroom", count=4, frames=2, size=16)
+    report = fgq.evaluate(toy_model, scenes, progress=False)
+    report.save(tmp_path / "one.csv")
+    report.frame.loc[report.frame.metric == "point_error", "value"] *= 2
+    report.save(tmp_path / "other.csv")
+    status, out, _ = command("compare", tmp_path / "one.csv", tmp_path / "other.csv", "--within", 5)
+    words = [line for line in out.splitlines() if " (of one seed) " in line]
+    assert status == 0 and [line.split(":")[0] for line in words] == ["pose_auc@30", "depth_abs_rel", "point_error"]
+    assert words[2].startswith("point_error: better (of one seed) (-50.0 %")
+    assert words[1].startswith("depth_abs_rel: equivalent within 5 %")
+
+
 @pytest.mark.parametrize(
     "arguments, told",
     [
