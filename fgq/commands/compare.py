@@ -24,15 +24,21 @@ def compare(first: Path, second: Path) -> pd.DataFrame:
 def in_words(first: Path, second: Path, within: float) -> list[str]:
     """The deviations from full precision in words, a line each; corrected as one family for each pair of models.
 
-    Reports without deviations are told in the headline metrics.
+    Reports without deviations are told in the headline metrics, of which those without a ratio (a mean of zero) are
+    left out.
     """
     lines = []
     for _, ours, theirs in find_pairs(first, second):
         for one, other in pair_models(ours, theirs):
-            shared = set(one.frame.metric) & set(other.frame.metric)
+            shared = have_ratio(one) & have_ratio(other)
             metrics = [name for name in DEVIATIONS if name in shared] or [name for name in HEADLINE if name in shared]
             lines += tell(verdicts(one, other, metrics, within))
     return lines
+
+
+def have_ratio(report: Report) -> set[str]:
+    means = report.frame.groupby(["metric", *MODEL, "seed"]).value.mean().groupby("metric").min()
+    return set(means[means > 0].index)
 
 
 def find_pairs(first: Path, second: Path) -> list[tuple[str, Report, Report]]:
