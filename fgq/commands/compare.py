@@ -32,7 +32,7 @@ def in_words(first: Path, second: Path, within: float) -> list[str]:
         for one, other in pair_models(ours, theirs):
             shared = have_ratio(one) & have_ratio(other)
             metrics = [name for name in DEVIATIONS if name in shared] or [name for name in HEADLINE if name in shared]
-            lines += tell(verdicts(one, other, metrics, within))
+            lines += tell(verdicts(one, other, metrics, within)) if metrics else []
     return lines
 
 

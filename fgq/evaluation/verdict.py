@@ -129,13 +129,16 @@ def in_words(row) -> str:
 
 
 def tell(found: pd.DataFrame) -> list[str]:
-    """A line for each row of `verdicts`, such as: deviation_depth: better (-30 %, -41 to -21 %)."""
+    """A line for each row of `verdicts`, such as: deviation_depth: better (-30 %, -41 to -21 %).
+
+    Words are found anew from the numbers, so that a table can be stored without them.
+    """
     several = len(found[MODEL].drop_duplicates()) > 1
     lines = []
     for row in found.itertuples():
         model = f"{row.recipe} W{row.weight_bits}A{row.activation_bits}, " if several else ""
         change, low, high = (100 * value for value in (row.change, row.low, row.high))
-        lines.append(f"{model}{row.metric}: {row.verdict} ({change:+.1f} %, {low:+.1f} to {high:+.1f} %)")
+        lines.append(f"{model}{row.metric}: {in_words(row)} ({change:+.1f} %, {low:+.1f} to {high:+.1f} %)")
     return lines
 
 
