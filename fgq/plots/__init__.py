@@ -19,6 +19,8 @@ from fgq.plots.recipes import (
     show_deviations,
     show_scene_scatter,
     show_switches,
+    show_verdict_table,
+    show_verdicts,
 )
 from fgq.plots.scenes import show_depth, show_scene, show_top_view, show_worst_scenes
 from fgq.plots.side_by_side import side_by_side

@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from fgq.evaluation.report import MODEL, Report, scene_losses, scene_means, settings_of
+from fgq.evaluation.statistics import SIGNIFICANCE
+from fgq.evaluation.verdict import in_words
 from fgq.metrics.table import HEADLINE, METRICS
-from fgq.plots.style import colour_of, panels
+from fgq.plots.style import colour_of, panels, show_table
 
 DEVIATION_LABELS = {
     "deviation_rotation": "rotation (degrees)",
@@ -138,17 +140,47 @@ def show_switches(table: pd.DataFrame, groups: Sequence[str]) -> Figure:
     the base, difference, low_difference and high_difference. Grey intervals hold zero.
     """
     rows = table[table.group.isin(groups) & (table.recipe != table.base)]
-    names = list(dict.fromkeys(rows.recipe))[::-1]
-    height = 1.2 + 0.36 * len(names)
+    means = table.set_index(["recipe", "metric"])["mean"]
+    base = means.loc[list(zip(rows.base, rows.metric, strict=True))].to_numpy()
+    ends = rows[["difference", "low_difference", "high_difference"]].div(base, axis=0)
+    changes = rows[["recipe", "metric"]].assign(**dict(zip(("change", "low", "high"), ends.T.to_numpy(), strict=True)))
+    is_clear = (changes.low > 0) | (changes.high < 0)
+    return draw_changes(changes.assign(colour=np.where(is_clear, CLEAR, UNCLEAR)).rename(columns={"recipe": "name"}))
+
+
+def show_verdicts(found: pd.DataFrame) -> Figure:
+    """Relative changes of `fgq.evaluation.verdicts` with their intervals, a line for each model and rival.
+
+    Grey: neither better nor worse after correction. `found` has a column rival beside its own.
+    """
+    names = [f"{recipe}\nagainst {rival}" for recipe, rival in zip(found.recipe, found.rival, strict=True)]
+    colours = np.where(found.p_difference < SIGNIFICANCE, CLEAR, UNCLEAR)
+    return draw_changes(found.assign(name=names, colour=colours), row_height=0.55)
+
+
+def draw_changes(changes: pd.DataFrame, row_height: float = 0.36) -> Figure:
+    """Columns name, metric, change, low and high (relative), colour; left of zero is better."""
+    names = list(dict.fromkeys(changes.name))[::-1]
+    height = 1.2 + row_height * len(names)
     figure, axes = plt.subplots(1, 4, figsize=(12, height), sharey=True, layout="constrained")
     for axis, (metric, label) in zip(axes, DEVIATION_LABELS.items(), strict=True):
-        bases = table[table.metric == metric].set_index("recipe")["mean"]
-        for _, row in rows[rows.metric == metric].iterrows():
-            middle, low, high = 100 * row[["difference", "low_difference", "high_difference"]] / bases[row.base]
-            reach, colour = [[middle - low], [high - middle]], UNCLEAR if low <= 0 <= high else CLEAR
-            place = [middle], [names.index(row.recipe)]
-            axis.errorbar(*place, xerr=reach, fmt="o", markersize=4, capsize=3, color=colour)
+        for row in changes[changes.metric == metric].itertuples():
+            middle, low, high = (100 * end for end in (row.change, row.low, row.high))
+            reach, place = [[middle - low], [high - middle]], [names.index(row.name)]
+            axis.errorbar([middle], place, xerr=reach, fmt="o", markersize=4, capsize=3, color=row.colour)
         axis.axvline(0, color="black", linewidth=1)
         axis.set(title=label.split(" (")[0], xlabel="change (%)", ylim=(-0.6, len(names) - 0.4))
     axes[0].set_yticks(range(len(names)), names)
     return figure
+
+
+def show_verdict_table(found: pd.DataFrame) -> Styler:
+    """Change in percent, its 95 % interval and the verdict in words; `found` as for `show_verdicts`."""
+    changes = 100 * found[["change", "low", "high"]]
+    told = [
+        f"{change:+.0f} ({low:+.0f} to {high:+.0f}), {in_words(row)}"
+        for (change, low, high), row in zip(changes.to_numpy(), found.itertuples(), strict=True)
+    ]
+    labels = found.metric.map(lambda name: DEVIATION_LABELS[name].split(" (")[0])
+    table = found.assign(told=told, label=labels).groupby(["recipe", "rival", "label"], sort=False).told.first()
+    return show_table(table.unstack(sort=False).rename_axis(columns=None).reset_index())
