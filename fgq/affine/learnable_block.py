@@ -1,6 +1,7 @@
 """The block that calibration trains: full-precision weights stay, transforms and clips learn."""
 
 import copy
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -142,11 +143,25 @@ class LearnableBlock(nn.Module):
     ) -> Float[Tensor, "batch tokens channels"]:
         matrices = self.matrices()
 
+        def rounded(site: Site) -> tuple[Tensor, Tensor]:
+            weight, bias = self.prepared_weight(site, matrices)
+            return self.spec.weight_at(site).fake_quantize(weight), bias
+
+        return self.run(x, rotary, matrices, rounded)
+
+    def run(
+        self,
+        x: Float[Tensor, "batch tokens channels"],
+        rotary: RotaryTable | None,
+        matrices: Matrices,
+        rounded: Callable[[Site], tuple[Tensor, Tensor]],
+    ) -> Float[Tensor, "batch tokens channels"]:
+        """The block's output with each site's weight [out, width] and bias [out] as `rounded` gives them."""
+
         def linear(path: str, values: Tensor) -> tuple[Tensor, ...]:
             """One linear layer on its transformed input: [batch, tokens, channels] for each of its projections."""
             site = SITE_OF_LINEAR[path]
-            weight, bias = self.prepared_weight(site, matrices)
-            weight = self.spec.weight_at(site).fake_quantize(weight)
+            weight, bias = rounded(site)
             values = apply_input(site, values, matrices)
             values = self.quantize_input(site, values, rotary)
             parts = len(values)

@@ -24,7 +24,7 @@ from fgq.calibrate.problem import Calibration
 from fgq.calibrate.recipe import Recipe, RecipeError
 from fgq.calibrate.recipes import find_recipe
 from fgq.calibrate.resume import describe_calibration, finished_blocks
-from fgq.calibrate.round_weights import find_output_fisher
+from fgq.calibrate.round_weights import FromGradients, find_output_fisher
 from fgq.calibrate.scene_choice import chosen_scenes
 from fgq.calibrate.schedule import Result, Schedule
 from fgq.calibrate.token_store import TOKEN_BUDGET, TokenStore, fits
@@ -154,8 +154,8 @@ def calibrate(
         dtype = getattr(torch, recipe.token_dtype)
         waiting = 2 * prod(tokens_shape(model, scenes)) * dtype.itemsize  # bytes of a block's inputs and targets
         at_once = max(2, workshop.token_budget // waiting)
-        output_fisher = {}
-        if schedule.missing and recipe.rounding == "two_sided":
+        output_fisher: FromGradients = {}
+        if schedule.missing and recipe.needs_gradients:
             with moved(model, device):
                 output_fisher = find_output_fisher(model, scenes, calibration, schedule.missing, workshop.progress)
         schedule.run(inputs, seen, store, workshop.executor, at_once, output_fisher)

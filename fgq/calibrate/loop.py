@@ -53,13 +53,13 @@ def block_problems(
     calibration: Calibration,
     store: TokenStore,
     quantized: dict[str, QuantizedBlock],
-    output_fisher: Mapping[str, Mapping[str, OutputMatrix]] = MappingProxyType({}),
+    output_fisher: Mapping[str, Mapping[str, OutputMatrix | Tensor]] = MappingProxyType({}),
 ) -> Iterator[BlockProblem]:
     """The `wanted` blocks, one after another, as the full-precision model's tokens reach them.
 
     `inputs` are the first block's in the full-precision model, `seen` those that it reads while it is calibrated. Where
     the recipe lets blocks read what they will read, each waits for the one before it, found in `quantized` by then.
-    `output_fisher` holds what their rounding needs of `fgq.fisher.output_factors`, by block.
+    `output_fisher` holds what their rounding needs of gradients, by block.
     Raises RecipeError for tokens that are not finite.
     """
     recipe, layouts = calibration.recipe, calibration.layouts
@@ -76,7 +76,9 @@ def block_problems(
                 "calibration images"
             )
         if name in wanted:
-            yield BlockProblem(index, name, block, seen, targets, input_max, calibration, output_fisher.get(name))
+            exact = inputs if recipe.rounding == "gptaq" else None
+            fisher = output_fisher.get(name)
+            yield BlockProblem(index, name, block, seen, targets, input_max, calibration, fisher, exact)
         inputs = targets  # as published, no block sees the rounding of another
         if recipe.block_inputs == "quantized" and index < last:
             seen = run_fixed(brought(quantized[name], layouts.device), name, seen, layouts, recipe, store)

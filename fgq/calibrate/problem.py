@@ -54,7 +54,9 @@ class BlockProblem:
     targets: SceneTokens  # its full-precision output
     input_max: Maxima
     calibration: Calibration
-    output_fisher: Mapping[str, OutputMatrix] | None = None  # by site and BLOCK_OUTPUT, for rounding that asks for it
+    # What rounding asks for, by site and BLOCK_OUTPUT: H_O, or each token's squares.
+    output_fisher: Mapping[str, OutputMatrix | Tensor] | None = None
+    exact: SceneTokens | None = None  # what the full-precision model hands the block, where rounding asks for it
 
     @property
     def recipe(self) -> Recipe:
@@ -79,7 +81,8 @@ class BlockProblem:
 
     @torch.no_grad()
     def measure(self, block: QuantizedBlock) -> Losses:
-        judge = None if self.output_fisher is None else self.output_fisher[BLOCK_OUTPUT]
+        judge = (self.output_fisher or {}).get(BLOCK_OUTPUT)
+        judge = None if isinstance(judge, Tensor) else judge
         plain, weighted, products = 0.0, 0.0, 0.0
         for inputs, targets in self.stream(self.inputs, self.targets):
             output = run_block(block, self.name, inputs, self.calibration.layouts.of(len(inputs)))

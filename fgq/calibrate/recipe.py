@@ -25,7 +25,7 @@ class RecipeError(FgqError):
 CHOICES = {
     "transforms": TRANSFORMS,
     "clipping": CLIPPING,
-    "rounding": ("nearest", "gptq", "two_sided"),
+    "rounding": ("nearest", "gptq", "gptaq", "guided", "learned", "two_sided"),
     "weighting": ("uniform", "fisher"),
     "block_inputs": ("full_precision", "quantized"),
     "qkv_clip": ("separate", "shared"),
@@ -53,10 +53,12 @@ class Recipe(BitMap):
     activation_group: int | None = None  # channels of a token that share a scale, before one pair of clipping factors
     transforms: str = "none"  # of the inputs of the linear layers; see fgq.affine.spec.TRANSFORMS
     clipping: str = "none"  # "learned": sigmoid factors on every range; or on those of "weights" or "activations"
-    rounding: str = "nearest"  # of weights, once transforms and clips are fixed; or "gptq", or "two_sided"
+    rounding: str = "nearest"  # of weights, once transforms and clips are fixed; see fgq.calibrate.round_weights
     output_damping: float | None = None  # of two_sided, times H_O's mean diagonal; None: tried on the scenes, by block
-    output_probes: int = 2  # random signs a scene and task behind H_O
+    output_probes: int = 2  # random signs a scene and task behind H_O, and behind what guided rounding weighs by
+    output_groups: int = 4  # of output channels of a projection that share an H_I in guided rounding
     output_block: int | None = None  # output channels whose errors H_O relates to each other; None for all
+    rounding_steps: int = 1600  # of learned rounding, for each block
     weighting: str = "uniform"  # of channels in the block loss; "fisher" needs a Fisher table
     estimator: str | None = None  # of that table: the one the recipe is meant for, and in a result the one it had
     task_weights: tuple[float, ...] = (1.0, 1.0, 1.0)  # of camera, depth and points where the Fisher is merged
@@ -88,7 +90,7 @@ class Recipe(BitMap):
                 raise RecipeError(f"{field} must be a positive number, not {getattr(self, field)!r}")
         if self.output_damping is not None and not 0 < self.output_damping < float("inf"):
             raise RecipeError(f"output_damping must be a positive number, or None, not {self.output_damping!r}")
-        for field in ("output_probes", "output_block"):
+        for field in ("output_probes", "output_groups", "rounding_steps", "output_block"):
             if getattr(self, field) is not None and getattr(self, field) < 1:
                 raise RecipeError(f"{field} must be at least 1, not {getattr(self, field)!r}")
         if not 0 <= self.smooth_alpha <= 1:
@@ -144,6 +146,11 @@ class Recipe(BitMap):
         """Whether it looks at activations at all."""
         measures = self.transforms in ("diagonal", "rotation_smoothing")
         return self.learns or measures or self.rounding != "nearest" or self.deals_bits
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether rounding asks for gradients at the layers' outputs."""
+        return self.rounding in ("two_sided", "guided", "learned")
 
     @property
     def weight_grid(self) -> Grid:

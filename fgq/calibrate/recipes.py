@@ -10,6 +10,11 @@ RECIPES = {
     "smoothquant": Recipe("smoothquant", transforms="diagonal"),  # arXiv:2211.10438
     "quarot": Recipe("quarot", transforms="rotation"),  # arXiv:2404.00456, with weights rounded to nearest
     "gptq": Recipe("gptq", rounding="gptq"),  # arXiv:2210.17323
+    "gptaq": Recipe("gptaq", rounding="gptaq", block_inputs="quantized"),  # arXiv:2504.02692
+    # arXiv:2505.07004, on uniform grids in place of the codebooks that its release adds
+    "guidedquant": Recipe("guidedquant", rounding="guided"),
+    # arXiv:2102.05426, without the step sizes of activations that it learns too
+    "brecq": Recipe("brecq", rounding="learned", block_inputs="quantized"),
     # arXiv:2509.21302, without the training of clips that its release adds
     "quantvggt": Recipe("quantvggt", transforms="rotation_smoothing", scene_choice="filtered_diverse"),
     "flatquant": Recipe("flatquant", transforms="kronecker", clipping="learned"),

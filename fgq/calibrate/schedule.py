@@ -16,11 +16,11 @@ from fgq.calibrate.parts import Parts, install
 from fgq.calibrate.problem import BlockProblem, Calibration
 from fgq.calibrate.recipe import Recipe
 from fgq.calibrate.resume import FinishedBlocks
+from fgq.calibrate.round_weights import FromGradients
 from fgq.calibrate.token_store import TokenStore
 from fgq.calibrate.tokens import SceneTokens, batches
 from fgq.calibrate.workers import run_all
 from fgq.data.disjoint import Seen
-from fgq.quant.output_matrix import InBlocks
 from fgq.vggt.model import VGGT
 from fgq.vggt.saved import PARTS
 
@@ -73,7 +73,7 @@ class Schedule:
         store: TokenStore,
         executor: Executor | None,
         at_once: int,
-        output_fisher: dict[str, dict[str, InBlocks]],
+        output_fisher: FromGradients,
     ) -> None:
         """`inputs` are the first block's in the full-precision model and `seen` those that it will read.
 

@@ -90,9 +90,22 @@ def compute(model: VGGT, groups: list[list[Scene]], plan: FactorPlan, executor: 
 
 
 def batch_sums(model: VGGT, scenes: list[Scene], plan: FactorPlan) -> Sums:
-    """Of scenes of one shape, float64; one block's graph is alive at a time."""
+    """Of scenes of one shape, float64."""
+    sums: Sums = {name: {} for name in plan.blocks}
+    for name, found, layout in layer_gradients(model, scenes, plan):
+        add_products(sums[name], found, layout, model.config.num_special_tokens, plan)
+    return sums
+
+
+def layer_gradients(
+    model: VGGT, scenes: list[Scene], plan: FactorPlan
+) -> Iterator[tuple[str, dict[str, Float[Tensor, "batch tokens out"]], FrameLayout]]:
+    """Block by block and draw by draw, as `linear_gradients` gives them; one block's graph is alive at a time.
+
+    A draw's share of the mean, and its task's weight, are in the gradients: what sums their squares needs no more.
+    """
     images = model.check_images(torch.stack([scene.images for scene in scenes]).to(model.device, model.dtype))
-    layers, sums = list(model.aggregator.blocks()), {name: {} for name in plan.blocks}
+    layers = list(model.aggregator.blocks())
     earliest = min(index for index, (name, _) in enumerate(layers) if name in plan.blocks)
     with frozen(model), torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=plan.autocast):
         layout, inputs = model.aggregator.layout(images), [model.aggregator.embed(images)]
@@ -105,10 +118,9 @@ def batch_sums(model: VGGT, scenes: list[Scene], plan: FactorPlan) -> Sums:
                 name, block = layers[index]
                 if name in plan.blocks:
                     for found in linear_gradients(block, name, inputs[index], layout, gradients):
-                        add_products(sums[name], found, layout, model.config.num_special_tokens, plan)
+                        yield name, found, layout
                 if index == earliest:
                     break
-    return sums
 
 
 def draws_of(

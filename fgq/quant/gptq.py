@@ -1,7 +1,8 @@
 """Rounding that knows the inputs: each column's error is made up for by the columns that are still free (GPTQ).
 
 Source: arXiv:2210.17323, with columns in their given order. A layer's output error is tr(ΔW H ΔWᵀ) with H = Σ x xᵀ, so
-rows are independent of each other and share H.
+rows are independent of each other and share H. GPTAQ (arXiv:2504.02692) also takes into account that the layer's inputs
+x are no longer those of the full-precision model, x̃: with the drift Σ (x̃ - x) xᵀ a column passes on what it would need.
 """
 
 import torch
@@ -12,24 +13,34 @@ from fgq.errors import FgqError
 from fgq.quant.grid import Grid, over_columns
 
 DAMPING = 0.01  # of the mean of H's diagonal, added to it, as in the paper
+DRIFT_SHARE = 0.25  # of what would make up for a column's drift, the share that is passed on: as in GPTAQ's release
 
 
 def round_by_hessian(
-    weight: Float[Tensor, "out width"], hessian: Float[Tensor, "width width"], grid: Grid, damping: float = DAMPING
+    weight: Float[Tensor, "out width"],
+    hessian: Float[Tensor, "width width"],
+    grid: Grid,
+    damping: float = DAMPING,
+    drift: Float[Tensor, "width width"] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Codes, scale and zero point, as `Grid.encode` gives them; the scales are those of the weight beforehand.
 
-    `hessian` is Σ x xᵀ over the layer's inputs. Raises FgqError when it is not finite or all zero.
+    `hessian` is Σ x xᵀ over the layer's inputs; with `drift`, Σ (x̃ - x) xᵀ, it is GPTAQ's rounding. Raises FgqError
+    when the Hessian is not finite or all zero.
     """
     check_inputs(hessian)
     scale, zero, step, shift = find_steps(weight, grid)
     factor = free_column_factors(hessian.double(), damping)
+    # Row j: what the free columns behind j would add for the drift of column j, drift_j,F (H_FF)^-1 by the factor.
+    moves = None if drift is None else DRIFT_SHARE * (drift.double() @ factor.T).triu(1) @ factor
     wanted = weight.detach().double().clone()  # what each weight should be, given the columns already rounded
     codes = torch.empty_like(wanted)
     for j in range(wanted.shape[1]):
         codes[:, j] = ((wanted[:, j] / step[:, j]).round() + shift[:, j]).clamp(grid.lowest, grid.highest)
         error = (wanted[:, j] - (codes[:, j] - shift[:, j]) * step[:, j]) / factor[j, j]
         wanted[:, j + 1 :] -= error[:, None] * factor[j, j + 1 :]
+        if moves is not None:
+            wanted[:, j + 1 :] += wanted[:, j, None] * moves[j, j + 1 :]
     return as_stored(codes, scale, zero, grid)
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fgq.quant.gptq import round_by_hessian
+from fgq.quant.gptq import as_stored, find_steps, round_by_hessian
 from fgq.quant.grid import Grid
 from fgq.quant.output_matrix import OutputMatrix
 from fgq.quant.two_sided import round_by_factors
@@ -22,13 +22,16 @@ def to_nearest(weight: Float[Tensor, "out width"], grid: Grid) -> Codes:
 
 @dataclass(frozen=True)
 class ByInputs:
-    """GPTQ, with Σ x xᵀ of the input under each clip: one for each of as many equal shares of the rows."""
+    """GPTQ, with Σ x xᵀ of the input: one for each of as many equal shares of the rows, and GPTAQ's drifts likewise."""
 
-    hessians: Float[Tensor, "clips width width"]
+    hessians: Float[Tensor, "shares width width"]
+    drifts: Float[Tensor, "shares width width"] | None = None
 
     def __call__(self, weight: Float[Tensor, "out width"], grid: Grid) -> Codes:
-        parts = zip(weight.chunk(len(self.hessians)), self.hessians, strict=True)
-        codes, scales, zeros = zip(*(round_by_hessian(part, hessian, grid) for part, hessian in parts), strict=True)
+        drifts = [None] * len(self.hessians) if self.drifts is None else self.drifts
+        parts = zip(weight.chunk(len(self.hessians)), self.hessians, drifts, strict=True)
+        found = (round_by_hessian(part, hessian, grid, drift=drift) for part, hessian, drift in parts)
+        codes, scales, zeros = zip(*found, strict=True)
         return torch.cat(codes), torch.cat(scales), None if grid.symmetric else torch.cat(zeros)
 
 
@@ -42,3 +45,15 @@ class TwoSided:
 
     def __call__(self, weight: Float[Tensor, "out width"], grid: Grid) -> Codes:
         return round_by_factors(weight, self.columns, self.output_fisher, grid, self.damping)
+
+
+@dataclass(frozen=True)
+class UpOrDown:
+    """Of the two codes around each weight the upper one, where it is said to."""
+
+    up: Bool[Tensor, "out width"]
+
+    def __call__(self, weight: Float[Tensor, "out width"], grid: Grid) -> Codes:
+        scale, zero, step, shift = find_steps(weight, grid)
+        codes = (weight.detach().double() / step).floor() + shift + self.up
+        return as_stored(codes.clamp(grid.lowest, grid.highest), scale, zero, grid)

@@ -36,7 +36,7 @@ def test_a_run_file_fits_its_chapters(path):
 def test_a_chapter_of_the_default_run_is_given_the_tables_that_it_shows():
     for step in read_run_file(BOOK / "runs" / "tiny.yaml").steps:
         source = "\n".join(cell.source for cell in code_cells(step.chapter.notebook))
-        shown = re.findall(r"load_result\(Path\(\), \"(\w+)\"\)", source)
+        shown = re.findall(r"load_result\(Path\(\), \"([\w-]+)\"\)", source)
         assert {f"results/{name}{end}" for name in shown for end in (".csv", ".json")} == set(step.reads)
 
 

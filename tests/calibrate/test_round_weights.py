@@ -16,6 +16,9 @@ from fgq.calibrate.tokens import TokenLayouts
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
 from fgq.fisher.output_factors import BLOCK_OUTPUT, FactorPlan, linear_gradients, output_factors
+from fgq.fisher.token_squares import token_squares
+from fgq.quant import Grid
+from fgq.quant.gptq import round_by_hessian
 from fgq.quant.grid import decode
 from fgq.quant.output_matrix import InBlocks
 from fgq.quant.two_sided import round_two_sided
@@ -237,3 +240,73 @@ def test_what_cannot_be_followed_is_said(model, scenes):
         quantize(model, scenes, "rtn", rounding="two_sided", output_block=7, progress=False)
     with pytest.raises(RecipeError, match="0 calibration scenes are too few"):
         quantize(model, (), "rtn", rounding="two_sided")
+
+
+def layer_inputs(model, scenes, site):
+    """By block, what hooks see in front of a site's layer, [tokens, width] scene by scene."""
+    seen, handles = {}, []
+    for name, block in model.aggregator.blocks():
+
+        def keep(module, inputs, name=name):
+            seen.setdefault(name, []).append(inputs[0].detach().flatten(0, -2).double())
+
+        handles.append(linear_of(block, site).register_forward_pre_hook(keep))
+    for scene in scenes:
+        with torch.no_grad():
+            model.aggregator(scene.images[None])
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+def test_guided_rounding_is_gptq_of_each_group_with_weighted_inputs(model, scenes):
+    """Groups of rows, each with Σ s x xᵀ over what hooks see; q, k and v have groups of their own."""
+    plain = dict(recipe="rtn", weight_bits=3, activation_bits=16, progress=False)
+    small = quantize(model, scenes, rounding="guided", output_groups=2, output_probes=3, seed=4, **plain)
+    squares = token_squares(model, scenes, FactorPlan(3, seed=4), 2, progress=False)
+    for site, groups in zip(SITES, (6, 2, 2, 2), strict=True):
+        for name, inputs in layer_inputs(model, scenes, site).items():
+            weight = linear_of(dict(model.aggregator.blocks())[name], site).weight
+            codes = []
+            for group, rows in enumerate(weight.chunk(groups)):
+                shares = zip(squares[name][site.name][..., group].double(), inputs, strict=True)
+                hessian = sum((s[:, None] * x).T @ x for s, x in shares)
+                codes.append(round_by_hessian(rows, hessian, Grid(3))[0])
+            found = linear_of(dict(small.aggregator.blocks())[name], site).codes
+            assert (found == torch.cat(codes)).float().mean() > 0.99, (name, site)  # batches add in another order
+
+
+def test_equal_squares_guide_nothing(model, scenes, monkeypatch):
+    def ones(*arguments):
+        return {name: {site: torch.ones_like(x) for site, x in each.items()} for name, each in squares.items()}
+
+    squares = token_squares(model, scenes, FactorPlan(1), 4, progress=False)
+    for values in (ones, lambda *arguments: {n: {s: 0 * x for s, x in e.items()} for n, e in squares.items()}):
+        monkeypatch.setattr("fgq.calibrate.round_weights.token_squares", values)
+        options = dict(recipe="rtn", weight_bits=3, transforms="rotation", progress=False)
+        guided, gptq = (quantize(model, scenes, rounding=rounding, **options) for rounding in ("guided", "gptq"))
+        for (name, one), (_, other) in zip(guided.aggregator.blocks(), gptq.aggregator.blocks(), strict=True):
+            for site, codes in codes_of(one).items():
+                assert torch.equal(codes, codes_of(other)[site]), (name, site)
+
+
+def test_asymmetric_rounding_aims_at_what_exact_inputs_would_give(model, scenes):
+    """Layer after layer: hooks see exact inputs in the full model, and the rounded model's in front of each layer."""
+    plain = dict(recipe="gptaq", weight_bits=4, activation_bits=16, progress=False)
+    small = quantize(model, scenes, **plain)
+    for site in SITES:
+        exact = layer_inputs(model, scenes, site)
+        drifted = layer_inputs(small, scenes, site)  # what lies behind a layer does not change what it reads
+        for name, block in model.aggregator.blocks():
+            x, wanted = torch.cat(drifted[name]), torch.cat(exact[name])
+            codes, *_ = round_by_hessian(linear_of(block, site).weight, x.T @ x, Grid(4), drift=(wanted - x).T @ x)
+            found = linear_of(dict(small.aggregator.blocks())[name], site).codes
+            assert (found == codes).float().mean() > 0.98, (name, site)
+
+
+def test_without_drift_asymmetric_rounding_is_gptq(model, scenes):
+    """The first block's first layer reads the same in both models."""
+    plain = dict(weight_bits=3, activation_bits=16, progress=False)
+    one, other = (quantize(model, scenes, recipe=recipe, **plain) for recipe in ("gptaq", "gptq"))
+    (_, mine), (_, theirs) = next(one.aggregator.blocks()), next(other.aggregator.blocks())
+    assert torch.equal(mine.attn.qkv.codes, theirs.attn.qkv.codes)

@@ -93,3 +93,44 @@ def test_a_silent_channel_is_rounded_as_it_is():
 def test_inputs_that_say_nothing_are_refused(bad):
     with pytest.raises(FgqError, match="finite and not all zero"):
         round_by_hessian(problem()[0], bad, Grid(4))
+
+
+def drifting(out=5, width=7, samples=60, seed=0):
+    """Inputs of today, and those of the full-precision model, from which they have drifted."""
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(width, width, generator=generator)
+    exact = torch.randn(samples, width, generator=generator).double() @ mixing.double()
+    turned = torch.eye(width) + 0.3 * torch.randn(width, width, generator=generator)
+    return torch.randn(out, width, generator=generator), exact, exact @ turned.double()
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_a_column_also_makes_up_for_its_drift(monkeypatch, share):
+    """The definition: what column j lacks, w_j (x̃_j - x_j), is fitted by the columns behind it, each time anew."""
+    monkeypatch.setattr("fgq.quant.gptq.DRIFT_SHARE", share)
+    weight, exact, x = drifting()
+    grid, hessian, drift = Grid(4), x.T @ x, (exact - x).T @ x
+    codes, scale, zero = round_by_hessian(weight, hessian, grid, drift=drift)
+    step = grid.find_scales(weight)[0].double()
+    damped = hessian + DAMPING * hessian.diagonal().mean() * torch.eye(len(hessian))
+    left, rounded = weight.double().clone(), torch.empty_like(weight).double()
+    for j in range(weight.shape[1]):
+        value = left[:, j].clone()
+        rounded[:, j] = (value / step[:, 0]).round().clamp(grid.lowest, grid.highest) * step[:, 0]
+        free, error = slice(j + 1, None), value - rounded[:, j]
+        fit = torch.linalg.solve(damped[free, free], damped[free, j])
+        lacking = torch.linalg.solve(damped[free, free], drift[j, free])
+        left[:, free] += error[:, None] * fit + share * value[:, None] * lacking
+    torch.testing.assert_close(decode(codes, scale, zero).double(), rounded, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_with_the_drift_outputs_are_nearer_to_the_exact_ones(seed):
+    weight, exact, x = drifting(out=32, width=24, samples=200, seed=seed)
+    grid, hessian = Grid(8), x.T @ x
+
+    def missed(drift):
+        rounded = decode(*round_by_hessian(weight, hessian, grid, drift=drift)).double()
+        return (x @ rounded.T - exact @ weight.double().T).square().mean().item()
+
+    assert missed((exact - x).T @ x) < 0.9 * missed(None)
