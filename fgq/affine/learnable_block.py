@@ -13,6 +13,7 @@ from fgq.affine.kronecker import GivenKronecker, Kronecker, LearnableKronecker, 
 from fgq.affine.quantized_block import QuantizedBlock
 from fgq.affine.sites import RUN_TIME, SITE_OF_LINEAR, SITES, Site, linear_inputs, linear_of
 from fgq.affine.spec import AT_RUN_TIME, ROTATIONS, BlockSpec
+from fgq.affine.wush import wush_factors
 from fgq.quant.clipping import FixedClip, LearnableClip, clip_weight
 from fgq.quant.linear import quantize_kinds
 from fgq.quant.product import MultiplyParts
@@ -85,6 +86,24 @@ class LearnableBlock(nn.Module):
             transform = self.transforms[site.name]
             rotated = transform.matrices().apply_inverse(linear_of(self.block, site).weight) * transform.smoothing
             transform.smoothing.copy_(smooth_start(rotated, rotated_max[site.name].float(), alpha))
+
+    @torch.no_grad()
+    def balance(self, moments: dict[str, Float[Tensor, "width width"]], generator: torch.Generator | None) -> None:
+        """Learnable transforms start where WUSH has them, and their diagonals at 1 (fgq.affine.wush).
+
+        `moments` are Σ x xᵀ of what the full-precision layers read, by site.
+        """
+        for site in SITES:
+            transform, weight = self.transforms[site.name], linear_of(self.block, site).weight.double()
+            sizes = site.factors(weight.shape[1], self.block.attn.num_heads)
+            for side, factor in zip(
+                (transform.left, transform.right),
+                wush_factors(moments[site.name], weight.T @ weight, *sizes, generator),
+                strict=True,
+            ):
+                side.become(factor)
+            if transform.diagonal is not None:
+                transform.diagonal.fill_(1)
 
     def transform_parameters(self) -> list[nn.Parameter]:
         return list(self.transforms.parameters())

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fgq.affine.orthogonal import cayley, random_orthogonal
+from fgq.affine.orthogonal import cayley, inverse_cayley, random_orthogonal, reachable_signs
 
 # Bound of |s| and of 1/|s|. A product of two such factors then has a condition number of at most 32^4 = 2^20, which the
 # 24 bits of float32 still resolve in every direction; learnt factors stay far below it.
@@ -43,6 +43,17 @@ class LearnableMatrix(nn.Module):
     def keep_invertible(self) -> None:
         """Moves every s into 1/32 <= |s| <= 32, its sign kept; nothing moves where it is inside already."""
         limit_magnitude(self.stretch, LARGEST_STRETCH)
+
+    @torch.no_grad()
+    def become(self, p: Float[Tensor, "size size"]) -> None:
+        """Sets P; its singular values are bounded as by `keep_invertible`."""
+        u, s, vh = torch.linalg.svd(p.double())
+        for row, side in enumerate((u, vh.T)):
+            signs = reachable_signs(side)
+            self.free[row] = inverse_cayley(side * signs).to(self.free)
+            s = s * signs
+        self.stretch.copy_(s)
+        self.keep_invertible()
 
     @torch.no_grad()
     def become_identity(self) -> None:

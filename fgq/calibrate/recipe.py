@@ -24,6 +24,7 @@ class RecipeError(FgqError):
 
 CHOICES = {
     "transforms": TRANSFORMS,
+    "start": ("random", "wush"),
     "clipping": CLIPPING,
     "rounding": ("nearest", "gptq", "gptaq", "guided", "learned", "two_sided"),
     "weighting": ("uniform", "fisher"),
@@ -52,6 +53,7 @@ class Recipe(BitMap):
     weight_group: int | None = None  # input channels of an output channel that share a scale; None for all
     activation_group: int | None = None  # channels of a token that share a scale, before one pair of clipping factors
     transforms: str = "none"  # of the inputs of the linear layers; see fgq.affine.spec.TRANSFORMS
+    start: str = "random"  # of kronecker's matrices, as published; or "wush", in closed form (fgq.affine.wush)
     clipping: str = "none"  # "learned": sigmoid factors on every range; or on those of "weights" or "activations"
     rounding: str = "nearest"  # of weights, once transforms and clips are fixed; see fgq.calibrate.round_weights
     output_damping: float | None = None  # of two_sided, times H_O's mean diagonal; None: tried on the scenes, by block
@@ -64,7 +66,7 @@ class Recipe(BitMap):
     task_weights: tuple[float, ...] = (1.0, 1.0, 1.0)  # of camera, depth and points where the Fisher is merged
     block_inputs: str = "full_precision"  # what a block reads while it is calibrated; "quantized": what it will read
     qkv_clip: str = "separate"  # q, k and v each clip their common input, or share one clip
-    epochs: int = 15  # passes over the calibration scenes, for each block
+    epochs: int = 15  # passes over the calibration scenes, for each block; 0 keeps the start
     scenes_per_step: int = 2
     learning_rate: float = 5e-3  # of the transforms
     clip_rate_factor: float = 10.0  # learning rate of the clipping logits over that of the transforms
@@ -82,7 +84,7 @@ class Recipe(BitMap):
         for field, allowed in CHOICES.items():
             if getattr(self, field) not in allowed:
                 raise RecipeError(f"{field} {getattr(self, field)!r} is unknown: choose {' or '.join(allowed)}")
-        for field, least in (("epochs", 1), ("scenes_per_step", 1), ("warmup_steps", 0), ("weight_decay", 0)):
+        for field, least in (("epochs", 0), ("scenes_per_step", 1), ("warmup_steps", 0), ("weight_decay", 0)):
             if not least <= getattr(self, field) < float("inf"):
                 raise RecipeError(f"{field} must be at least {least}, not {getattr(self, field)!r}")
         for field in ("learning_rate", "clip_rate_factor"):
@@ -93,6 +95,8 @@ class Recipe(BitMap):
         for field in ("output_probes", "output_groups", "rounding_steps", "output_block"):
             if getattr(self, field) is not None and getattr(self, field) < 1:
                 raise RecipeError(f"{field} must be at least 1, not {getattr(self, field)!r}")
+        if self.start != "random" and self.transforms != "kronecker":
+            raise RecipeError(f"start {self.start!r} is for kronecker transforms, which {self.transforms!r} are not")
         if not 0 <= self.smooth_alpha <= 1:
             raise RecipeError(f"smooth_alpha must lie between 0 and 1, not {self.smooth_alpha!r}")
         if self.num_scenes is not None and self.num_scenes < 1:
@@ -137,14 +141,14 @@ class Recipe(BitMap):
     @property
     def learns(self) -> bool:
         """Whether there is anything to fit: something is rounded, and something can adapt to it."""
-        return (self.rounds_weights or self.rounds_activations) and (
-            self.transforms == "kronecker" or self.clipping != "none"
-        )
+        can_adapt = self.transforms == "kronecker" or self.clipping != "none"
+        return self.epochs > 0 and can_adapt and (self.rounds_weights or self.rounds_activations)
 
     @property
     def needs_scenes(self) -> bool:
         """Whether it looks at activations at all."""
         measures = self.transforms in ("diagonal", "rotation_smoothing")
+        measures |= self.transforms == "kronecker" and (self.rounds_weights or self.rounds_activations)
         return self.learns or measures or self.rounding != "nearest" or self.deals_bits
 
     @property

@@ -17,6 +17,8 @@ RECIPES = {
     "brecq": Recipe("brecq", rounding="learned", block_inputs="quantized"),
     # arXiv:2509.21302, without the training of clips that its release adds
     "quantvggt": Recipe("quantvggt", transforms="rotation_smoothing", scene_choice="filtered_diverse"),
+    # arXiv:2512.00956, as a Kronecker product in place of one matrix for each run of neighbouring channels
+    "wush": Recipe("wush", transforms="kronecker", start="wush", epochs=0),
     "flatquant": Recipe("flatquant", transforms="kronecker", clipping="learned"),
     "fgq": Recipe("fgq", transforms="kronecker", clipping="learned", weighting="fisher", estimator="sum_of_outputs"),
     # What proved itself: the Fisher across output channels where weights are rounded, and 8 bits where it is largest.

@@ -1,8 +1,11 @@
 """A block as its calibration starts: the recipe's transforms, set by what the calibration scenes show."""
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from fgq.affine.learnable_block import LearnableBlock, Maxima
+from fgq.affine.sites import linear_inputs
 from fgq.calibrate.problem import BlockProblem
 
 
@@ -11,12 +14,15 @@ def start_block(problem: BlockProblem) -> LearnableBlock:
     """The learnable block before its first step, with its transforms set by what the calibration scenes show.
 
     Diagonals before the matrices start at the full-precision maxima. Those behind rotations need maxima of rotated
-    inputs, which these cannot tell: the scenes run through the block once more.
+    inputs, which these cannot tell, and closed-form matrices need second moments: the scenes run through the block once
+    more.
     """
     recipe = problem.recipe
     started = LearnableBlock(
         problem.block, recipe.block_spec(), problem.input_max, recipe.smooth_alpha, problem.generator
     )
+    if recipe.start == "wush":
+        started.balance(moments(problem), problem.generator)
     if recipe.transforms != "rotation_smoothing":
         return started
     highest: Maxima = {}
@@ -27,3 +33,14 @@ def start_block(problem: BlockProblem) -> LearnableBlock:
             highest[site] = torch.maximum(highest.get(site, largest), largest)
     started.smooth(highest, recipe.smooth_alpha)
     return started
+
+
+def moments(problem: BlockProblem) -> dict[str, Float[Tensor, "width width"]]:
+    """Σ x xᵀ of what each layer reads in the full-precision block, by site, float64."""
+    found: dict[str, Tensor] = {}
+    for (inputs,) in problem.stream(problem.inputs):
+        arguments = problem.calibration.layouts.of(len(inputs)).arguments(problem.name, inputs)
+        for site, values in linear_inputs(problem.block, *arguments)[1].items():
+            flat = values.flatten(0, -2).double()
+            found[site] = found.get(site, 0.0) + flat.T @ flat
+    return found

@@ -56,3 +56,15 @@ def test_after_a_wild_step_it_is_invertible_again_and_moderate_ones_are_left_alo
     low, high = 1 / LARGEST_STRETCH, LARGEST_STRETCH
     assert matrix.stretch.tolist() == [low, -high, low, -low, high, 2.0]
     assert matrix.stretch.requires_grad and matrix.condition() == LARGEST_STRETCH**2
+
+
+@pytest.mark.parametrize("size", [1, 2, 9, 32])
+def test_it_can_become_any_matrix_within_its_bounds(size):
+    generator = torch.Generator().manual_seed(size)
+    for _ in range(10):
+        wanted = torch.randn(size, size, generator=generator)
+        u, s, v = torch.linalg.svd(wanted)
+        matrix = LearnableMatrix(size, generator)
+        matrix.become(wanted)
+        bounded = u @ torch.diag(s.clamp(1 / LARGEST_STRETCH, LARGEST_STRETCH)) @ v
+        torch.testing.assert_close(matrix.pair().forward, bounded, rtol=1e-3, atol=1e-4)

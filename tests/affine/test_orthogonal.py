@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from fgq.affine import cayley, random_orthogonal
+from fgq.affine.orthogonal import inverse_cayley, reachable_signs
 
 
 @pytest.mark.parametrize("size", [1, 4, 17])
@@ -31,3 +32,14 @@ def test_random_matrices_are_orthogonal_and_follow_the_generator():
     # Uniform: the mean over many draws of any entry is 0 with variance 1 / size, signs of the QR included.
     many = random_orthogonal(20000, 3, torch.Generator().manual_seed(0))
     assert many.mean(0).abs().max() < 0.02 and (many.var(0) - 1 / 3).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 16])
+def test_with_signs_every_orthogonal_matrix_is_a_cayley_map(size):
+    generator = torch.Generator().manual_seed(size)
+    drawn = list(torch.linalg.qr(torch.randn(20, size, size, generator=generator).double()).Q)
+    reflections = [-torch.eye(size).double(), torch.eye(size).double().flip(0)]
+    for q in [*drawn, *(-each for each in drawn), *reflections]:
+        turned = q * reachable_signs(q)
+        assert torch.linalg.det(torch.eye(size) + turned) >= 1 - 1e-9  # far from the eigenvalue -1
+        torch.testing.assert_close(cayley(inverse_cayley(turned)), turned)

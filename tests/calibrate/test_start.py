@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from fgq.affine import LearnableBlock, linear_inputs
+from fgq.affine.sites import SITES, linear_of
+from fgq.affine.wush import wush_factors
 from fgq.calibrate import RECIPES, find_recipe, quantize
 from fgq.calibrate.problem import BlockProblem, Calibration
 from fgq.calibrate.start import start_block
@@ -41,7 +43,7 @@ def test_smoothing_sees_the_rotated_values_of_all_clips(toy_model, clips, alpha,
         torch.testing.assert_close(transform.smoothing, expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "quantvggt"])
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in ("quantvggt", "wush")])
 def test_other_recipes_start_as_their_block_does(toy_model, clips, recipe):
     block, _, problem = start(toy_model, clips, recipe)
     spec = find_recipe(recipe).block_spec()
@@ -65,3 +67,26 @@ def test_smoothing_helps_where_channels_differ(toy_model):
         ]
         losses.append(sum(block.final_loss for log in logs for block in log.blocks))
     assert losses[2] < losses[1] < losses[0]
+
+
+def test_the_closed_form_start_follows_from_what_the_layers_read(toy_model, clips):
+    """The transforms are those of moments that are summed up here, and the block still computes the same."""
+    block, seen, problem = start(toy_model, clips, "wush", weight_bits=16, activation_bits=16)
+    generator = derived_generator(3, 0)
+    for site in SITES:
+        flat, weight = seen[site.name].detach().flatten(0, -2).double(), linear_of(problem.block, site).weight.double()
+        sizes = site.factors(weight.shape[1], problem.block.attn.num_heads)
+        factors = wush_factors(flat.T @ flat, weight.T @ weight, *sizes, generator)
+        transform = block.transforms[site.name]
+        for side, factor in zip((transform.left, transform.right), factors, strict=True):
+            torch.testing.assert_close(side.pair().forward.detach(), factor.float(), rtol=1e-3, atol=1e-3)
+        assert transform.diagonal is None or (transform.diagonal == 1).all()
+    frame, layout = clips[0], problem.calibration.layouts.of(1)
+    arguments = layout.arguments("F0", frame)
+    torch.testing.assert_close(block(*arguments), problem.block(*arguments), rtol=1e-3, atol=1e-3)
+
+
+def test_without_epochs_a_start_is_the_result(toy_model):
+    scenes = [Scene(f"s{i}", torch.rand(2, 3, 16, 16)) for i in range(3)]
+    small = quantize(toy_model, scenes, recipe="wush", progress=False)
+    assert all(log.steps == 0 and log.kept_epoch is None for log in small.quantization.blocks)
