@@ -4,9 +4,10 @@ from fgq.calibrate.calibrate import quantize, replace_with_empty_blocks
 from fgq.calibrate.log import BlockLog, PartLog, Quantization
 from fgq.calibrate.objective import block_loss
 from fgq.calibrate.recipe import Recipe, RecipeError
-from fgq.calibrate.recipes import RECIPES, find_recipe
+from fgq.calibrate.recipes import ORIGINS, RECIPES, find_recipe
 
 __all__ = [
+    "ORIGINS",
     "RECIPES",
     "BlockLog",
     "PartLog",

@@ -7,17 +7,16 @@ from fgq.calibrate.recipe import Recipe, RecipeError, check_fields, with_tuples
 
 RECIPES = {
     "rtn": Recipe("rtn"),
-    "smoothquant": Recipe("smoothquant", transforms="diagonal"),  # arXiv:2211.10438
-    "quarot": Recipe("quarot", transforms="rotation"),  # arXiv:2404.00456, with weights rounded to nearest
-    "gptq": Recipe("gptq", rounding="gptq"),  # arXiv:2210.17323
-    "gptaq": Recipe("gptaq", rounding="gptaq", block_inputs="quantized"),  # arXiv:2504.02692
-    # arXiv:2505.07004, on uniform grids in place of the codebooks that its release adds
+    "smoothquant": Recipe("smoothquant", transforms="diagonal"),
+    "quarot": Recipe("quarot", transforms="rotation"),
+    "gptq": Recipe("gptq", rounding="gptq"),
+    "gptaq": Recipe("gptaq", rounding="gptaq", block_inputs="quantized"),
     "guidedquant": Recipe("guidedquant", rounding="guided"),
-    # arXiv:2102.05426, without the step sizes of activations that it learns too
     "brecq": Recipe("brecq", rounding="learned", block_inputs="quantized"),
-    # arXiv:2509.21302, without the training of clips that its release adds
     "quantvggt": Recipe("quantvggt", transforms="rotation_smoothing", scene_choice="filtered_diverse"),
-    # arXiv:2512.00956, as a Kronecker product in place of one matrix for each run of neighbouring channels
+    "quantvggt-clips": Recipe(
+        "quantvggt-clips", transforms="rotation_smoothing", scene_choice="filtered_diverse", clipping="learned"
+    ),
     "wush": Recipe("wush", transforms="kronecker", start="wush", epochs=0),
     "flatquant": Recipe("flatquant", transforms="kronecker", clipping="learned"),
     "fgq": Recipe("fgq", transforms="kronecker", clipping="learned", weighting="fisher", estimator="sum_of_outputs"),
@@ -29,6 +28,25 @@ RECIPES = {
         rounding="two_sided",
         special_activation_bits=8,
     ),
+}
+# Where each is from, and what of it is otherwise here or left out.
+ORIGINS = {
+    "rtn": ("", "round to nearest: scales from the largest magnitude, nothing learnt"),
+    "smoothquant": ("arXiv:2211.10438", "only where a LayerNorm can take the diagonal"),
+    "quarot": ("arXiv:2404.00456", "rotations of this model's four sites; weights to nearest, which GPTQ may replace"),
+    "gptq": ("arXiv:2210.17323", "columns in their given order"),
+    "gptaq": (
+        "arXiv:2504.02692",
+        "columns in their given order; a quarter of a drift is made up for, as in its release",
+    ),
+    "guidedquant": ("arXiv:2505.07004", "gradients of the tasks' outputs; on uniform grids in place of codebooks"),
+    "brecq": ("arXiv:2102.05426", "1,600 steps in place of 20,000; step sizes of activations are not learnt"),
+    "quantvggt": ("arXiv:2509.21302", "without the learnt clips that its release can add"),
+    "quantvggt-clips": ("arXiv:2509.21302", "with learnt clips of weights and activations, by FlatQuant's loop"),
+    "wush": ("arXiv:2512.00956", "a Kronecker product in place of one matrix for each run of neighbouring channels"),
+    "flatquant": ("arXiv:2410.09426", "transforms of the four sites as in FGQ's release"),
+    "fgq": ("arXiv:2605.15828", "the release's learning rate 5e-3, where the paper has 1e-2"),
+    "fgq+": ("", "flatquant, two-sided rounding after YAQA (arXiv:2505.22988), special tokens at 8 bits"),
 }
 DEALT = ("operation_budget", "layer_activation_bits", "block_activation_bits")  # state what special tokens keep
 

@@ -97,7 +97,7 @@ def quantize(
     model: str,
     out: Annotated[Path, typer.Option(help="folder of the quantized model")],
     recipe: Annotated[
-        str, typer.Option(help="rtn, smoothquant, quarot, gptq, quantvggt, flatquant, fgq or fgq+")
+        str, typer.Option(help="such as rtn, gptq, flatquant, fgq or fgq+; a wrong name lists all")
     ] = "fgq",
     weight_bits: Annotated[int | None, typer.Option(help="2 to 8, or 16; the recipe's own where not given")] = None,
     activation_bits: Annotated[int | None, typer.Option(help="the same, of activations")] = None,

@@ -1,8 +1,10 @@
 import json
+import re
+from pathlib import Path
 
 import pytest
 
-from fgq.calibrate import RECIPES, Recipe, RecipeError, find_recipe
+from fgq.calibrate import ORIGINS, RECIPES, Recipe, RecipeError, find_recipe
 from fgq.errors import FgqError
 
 
@@ -111,3 +113,10 @@ def test_a_saved_recipe_with_another_field_is_refused():
         Recipe.from_dict(RECIPES["rtn"].to_dict() | {"colour": "red"})
     with pytest.raises(RecipeError, match="needs a name"):
         Recipe.from_dict({"epochs": 3})
+
+
+def test_every_recipe_says_where_it_is_from_by_a_paper_of_the_book_s_list():
+    assert ORIGINS.keys() == RECIPES.keys()
+    known = (Path(__file__).parents[2] / "book" / "references.bib").read_text(encoding="utf-8")
+    for source, told in ORIGINS.values():
+        assert told and all(number in known for number in re.findall(r"arXiv:([0-9.]+)", f"{source} {told}"))
