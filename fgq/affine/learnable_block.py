@@ -13,8 +13,7 @@ from fgq.affine.kronecker import GivenKronecker, Kronecker, LearnableKronecker, 
 from fgq.affine.quantized_block import QuantizedBlock
 from fgq.affine.sites import RUN_TIME, SITE_OF_LINEAR, SITES, Site, linear_inputs, linear_of
 from fgq.affine.spec import AT_RUN_TIME, ROTATIONS, BlockSpec
-from fgq.affine.wush import wush_factors
-from fgq.quant.clipping import FixedClip, LearnableClip, clip_weight
+from fgq.quant.clipping import clip_weight, make_clip
 from fgq.quant.linear import quantize_kinds
 from fgq.quant.product import MultiplyParts
 from fgq.quant.rounders import Rounder, to_nearest
@@ -83,27 +82,9 @@ class LearnableBlock(nn.Module):
         from the `transformed_inputs` of this block while its diagonals are still 1.
         """
         for site in SITES:
-            transform = self.transforms[site.name]
-            rotated = transform.matrices().apply_inverse(linear_of(self.block, site).weight) * transform.smoothing
+            transform, weight = self.transforms[site.name], linear_of(self.block, site).weight
+            rotated = transform.matrices().apply_inverse(weight) * transform.smoothing
             transform.smoothing.copy_(smooth_start(rotated, rotated_max[site.name].float(), alpha))
-
-    @torch.no_grad()
-    def balance(self, moments: dict[str, Float[Tensor, "width width"]], generator: torch.Generator | None) -> None:
-        """Learnable transforms start where WUSH has them, and their diagonals at 1 (fgq.affine.wush).
-
-        `moments` are Σ x xᵀ of what the full-precision layers read, by site.
-        """
-        for site in SITES:
-            transform, weight = self.transforms[site.name], linear_of(self.block, site).weight.double()
-            sizes = site.factors(weight.shape[1], self.block.attn.num_heads)
-            for side, factor in zip(
-                (transform.left, transform.right),
-                wush_factors(moments[site.name], weight.T @ weight, *sizes, generator),
-                strict=True,
-            ):
-                side.become(factor)
-            if transform.diagonal is not None:
-                transform.diagonal.fill_(1)
 
     def transform_parameters(self) -> list[nn.Parameter]:
         return list(self.transforms.parameters())
@@ -181,8 +162,7 @@ class LearnableBlock(nn.Module):
             """One linear layer on its transformed input: [batch, tokens, channels] for each of its projections."""
             site = SITE_OF_LINEAR[path]
             weight, bias = rounded(site)
-            values = apply_input(site, values, matrices)
-            values = self.quantize_input(site, values, rotary)
+            values = self.quantize_input(site, apply_input(site, values, matrices), rotary)
             parts = len(values)
             weight, bias = weight.unflatten(0, (parts, -1)), bias.view(parts, 1, -1)
             product = MultiplyParts.apply(values.flatten(1, -2), weight, bias).unflatten(1, values.shape[1:-1])
@@ -232,10 +212,6 @@ class LearnableBlock(nn.Module):
             if site.name in matrices:
                 fold(site, matrices[site.name], fixed)
         return fixed
-
-
-def make_clip(rows: int, learns: bool) -> LearnableClip | FixedClip:
-    return LearnableClip(rows) if learns else FixedClip.whole(rows)
 
 
 def apply_input(site: Site, x: Tensor, matrices: Matrices) -> Tensor:

@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fgq.affine.learnable_block import LearnableBlock, Maxima
-from fgq.affine.sites import linear_inputs
+from fgq.affine.sites import SITES, linear_inputs, linear_of
+from fgq.affine.wush import wush_factors
 from fgq.calibrate.problem import BlockProblem
 
 
@@ -22,7 +23,7 @@ def start_block(problem: BlockProblem) -> LearnableBlock:
         problem.block, recipe.block_spec(), problem.input_max, recipe.smooth_alpha, problem.generator
     )
     if recipe.start == "wush":
-        started.balance(moments(problem), problem.generator)
+        balance(started, moments(problem), problem.generator)
     if recipe.transforms != "rotation_smoothing":
         return started
     highest: Maxima = {}
@@ -33,6 +34,24 @@ def start_block(problem: BlockProblem) -> LearnableBlock:
             highest[site] = torch.maximum(highest.get(site, largest), largest)
     started.smooth(highest, recipe.smooth_alpha)
     return started
+
+
+@torch.no_grad()
+def balance(
+    block: LearnableBlock, moments: dict[str, Float[Tensor, "width width"]], generator: torch.Generator
+) -> None:
+    """Learnable transforms start where WUSH has them (fgq.affine.wush), and their diagonals at 1.
+
+    `moments` are Σ x xᵀ of what the full-precision layers read, by site.
+    """
+    for site in SITES:
+        transform, weight = block.transforms[site.name], linear_of(block.block, site).weight.double()
+        sizes = site.factors(weight.shape[1], block.block.attn.num_heads)
+        factors = wush_factors(moments[site.name], weight.T @ weight, *sizes, generator)
+        for side, factor in zip((transform.left, transform.right), factors, strict=True):
+            side.become(factor)
+        if transform.diagonal is not None:
+            transform.diagonal.fill_(1)
 
 
 def moments(problem: BlockProblem) -> dict[str, Float[Tensor, "width width"]]:

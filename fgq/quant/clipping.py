@@ -58,3 +58,8 @@ def clip_range(
     """The range of every token under each pair of factors."""
     factors = factors.view(-1, 2, *(1 for _ in low.shape))
     return low * factors[:, LOW], high * factors[:, HIGH]
+
+
+def make_clip(rows: int, learns: bool) -> LearnableClip | FixedClip:
+    """As many clips, which start near the whole range where they learn, and are the whole range where they do not."""
+    return LearnableClip(rows) if learns else FixedClip.whole(rows)
