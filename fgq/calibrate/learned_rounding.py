@@ -55,24 +55,24 @@ class SoftWeight(nn.Module):
 
 
 class SoftBlock(nn.Module):
-    """The block with every weight between its codes; nothing else in it learns."""
+    """The block with every weight that is rounded between its codes; nothing else in it learns."""
 
     def __init__(self, block: LearnableBlock):
         super().__init__()
         self.block = block
         with torch.no_grad():
             self.matrices = block.matrices()
-            prepared = {site.name: block.prepared_weight(site, self.matrices) for site in SITES}
-        self.biases = {name: bias for name, (_, bias) in prepared.items()}
-        self.soft = nn.ModuleDict(
-            {site.name: SoftWeight(prepared[site.name][0], block.spec.weight_at(site)) for site in SITES}
-        )
+            self.prepared = {site.name: block.prepared_weight(site, self.matrices) for site in SITES}
+        grids = {site.name: block.spec.weight_at(site) for site in SITES}
+        rounded = {name: SoftWeight(self.prepared[name][0], grid) for name, grid in grids.items() if not grid.is_off}
+        self.soft = nn.ModuleDict(rounded)
 
     def forward(
         self, x: Float[Tensor, "batch tokens channels"], rotary: RotaryTable | None = None
     ) -> Float[Tensor, "batch tokens channels"]:
         def rounded(site: Site) -> tuple[Tensor, Tensor]:
-            return self.soft[site.name](), self.biases[site.name]
+            weight, bias = self.prepared[site.name]
+            return self.soft[site.name]() if site.name in self.soft else weight, bias
 
         return self.block.run(x, rotary, self.matrices, rounded)
 

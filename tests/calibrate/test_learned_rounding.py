@@ -146,3 +146,13 @@ def test_squares_of_a_block_s_output_are_those_of_its_matrix(model):
     options = dict(recipe="brecq", weight_bits=3, activation_bits=16, rounding_steps=40, progress=False)
     small = quantize(model, scenes, **options)
     assert all(log.final_loss > 0 for log in small.quantization.blocks)
+
+
+def test_layers_that_keep_their_weights_are_left_alone(model):
+    scenes = [Scene(f"s{i}", torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(i))) for i in range(3)]
+    bits = dict(layer_weight_bits=(16, 3, 16, 4), activation_bits=16, rounding_steps=20)
+    small = quantize(model, scenes, recipe="brecq", progress=False, **bits)
+    for (_, block), (_, before) in zip(small.aggregator.blocks(), model.aggregator.blocks(), strict=True):
+        kept, exact = (linear_of(each, SITES[2]) for each in (block, before))
+        assert torch.equal(kept.weight, exact.weight)
+        assert linear_of(block, SITES[1]).codes.abs().max() <= 4
