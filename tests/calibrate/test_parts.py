@@ -32,7 +32,7 @@ def images():
 def run(toy_model):
     def quantized(recipe="rtn", *bits, scenes=None, **changes):
         blocks, channels = toy_model.config.num_blocks, toy_model.config.embed_dim
-        fixed = dict(fisher=torch.ones(blocks, channels), epochs=1, warmup_steps=0, progress=False)
+        fixed = dict(fisher=torch.ones(blocks, channels), epochs=1, warmup_steps=0, rounding_steps=4, progress=False)
         return quantize(toy_model, make_scenes() if scenes is None else scenes, recipe, *bits, **(fixed | changes))
 
     return quantized

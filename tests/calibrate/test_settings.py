@@ -20,7 +20,7 @@ def make_scenes(count=4):
 def run(toy_model):
     def quantized(recipe, weight_bits, activation_bits, **changes):
         blocks, channels = toy_model.config.num_blocks, toy_model.config.embed_dim
-        fixed = dict(fisher=torch.ones(blocks, channels), epochs=1, warmup_steps=0, progress=False)
+        fixed = dict(fisher=torch.ones(blocks, channels), epochs=1, warmup_steps=0, rounding_steps=4, progress=False)
         return quantize(toy_model, make_scenes(), recipe, weight_bits, activation_bits, **(fixed | changes))
 
     return quantized
