@@ -18,6 +18,7 @@ from fgq.plots.recipes import (
     show_degradation,
     show_deviations,
     show_scene_scatter,
+    show_seconds,
     show_switches,
     show_verdict_table,
     show_verdicts,

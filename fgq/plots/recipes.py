@@ -174,6 +174,23 @@ def draw_changes(changes: pd.DataFrame, row_height: float = 0.36) -> Figure:
     return figure
 
 
+def show_seconds(means: pd.DataFrame) -> Figure:
+    """Mean deviation with its interval over the seconds that a way of calibrating took; both logarithmic.
+
+    Columns recipe, metric, mean, low, high and seconds.
+    """
+    figure, axes = plt.subplots(2, 2, figsize=(11, 8), sharex=True, layout="constrained")
+    for axis, (metric, label) in zip(axes.flat, DEVIATION_LABELS.items(), strict=True):
+        for row in means[means.metric == metric].itertuples():
+            reach = [[row.mean - row.low], [row.high - row.mean]]
+            axis.errorbar([row.seconds], [row.mean], yerr=reach, fmt="o", markersize=4, capsize=2, color=CLEAR)
+            axis.annotate(row.recipe, (row.seconds, row.mean), (5, 3), textcoords="offset points", fontsize="x-small")
+        axis.set(title=label, xscale="log", yscale="log")
+    for axis in axes[1]:
+        axis.set_xlabel("seconds of one core")
+    return figure
+
+
 def show_verdict_table(found: pd.DataFrame) -> Styler:
     """Change in percent, its 95 % interval and the verdict in words; `found` as for `show_verdicts`."""
     changes = 100 * found[["change", "low", "high"]]

@@ -29,6 +29,16 @@ def test_a_line_for_each_comparison_in_the_colour_of_its_corrected_verdict():
         assert segments == [[-50, -12.5], [-12.5, 25]]
 
 
+def test_deviations_stand_over_their_seconds():
+    means = found().assign(mean=2.0, low=1.5, high=2.25, seconds=[10.0] * 4 + [20.0] * 4)
+    for axis in plots.show_seconds(means).axes:
+        dots = [container.lines[0] for container in axis.containers]
+        assert [(dot.get_xdata().item(), dot.get_ydata().item()) for dot in dots] == [(10, 2), (20, 2)]
+        segments = [container.lines[2][0].get_segments()[0][:, 1].tolist() for container in axis.containers]
+        assert segments == [[1.5, 2.25]] * 2
+        assert [text.get_text() for text in axis.texts] == ["better one", "like it"]
+
+
 def test_the_table_says_change_interval_and_verdict():
     table = plots.show_verdict_table(found()).data
     assert table.columns.tolist() == ["recipe", "rival", "rotation", "translation", "depth", "points"]
