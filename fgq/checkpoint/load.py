@@ -32,6 +32,8 @@ def load_model(
 ) -> VGGT:
     """A VGGT ready to run, in `dtype` (or its name, such as "bfloat16") on `device` (the CPU unless told).
 
+    The device "auto" is a GPU where torch sees one, and the CPU where not.
+
     Without `dtype` a full-precision model comes as float32, whatever the file holds, and a quantized one in the types
     it was saved in, so that it computes the same bits.
 
@@ -52,8 +54,7 @@ def load_model(
     Names and shapes must fit exactly; only the track head's tensors are left out, with a warning, and named in
     `model.omitted_tensors`. Raises FgqError, one line, for everything else; `fgq.vggt.weights.MisfitError` has lists.
     """
-    dtype = find_dtype(dtype)
-    check_device(device)
+    dtype, device = find_dtype(dtype), find_device(device)
     files = find_files(name_or_path, HubOptions(revision, cache_dir, local_files_only))
     model, omitted = outline(files)
     if not files.quantization and dtype is None:
@@ -116,7 +117,10 @@ def find_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     return found
 
 
-def check_device(device: torch.device | str | None) -> None:
+def find_device(device: torch.device | str | None) -> torch.device | str | None:
+    """What "auto" stands for, or the device itself. Raises FgqError for one that holds no tensor."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         if torch.empty(0, device=device).is_meta:
             raise RuntimeError("it holds no values")
@@ -125,3 +129,4 @@ def check_device(device: torch.device | str | None) -> None:
         raise FgqError(
             f"device {device} cannot be used ({reason}): choose cpu, or cuda where torch sees a GPU"
         ) from error
+    return device

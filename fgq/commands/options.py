@@ -20,7 +20,7 @@ Seed = Annotated[int, typer.Option(help="seed of the scenes and of whatever is r
 ScenesSeed = Annotated[
     int | None, typer.Option(help="seed of the scenes; the published one where not given", min=0, max=LARGEST_SEED)
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; a GPU where there is one")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; where not given, a GPU where there is one")]
 Precision = Annotated[str, typer.Option(help="of the model: float32 or bfloat16")]
 RecipeFields = Annotated[
     list[str] | None,
@@ -30,13 +30,9 @@ RecipeFields = Annotated[
 
 def where(device: str | None, dtype: str | None) -> dict:
     """Device and dtype for `fgq.load_model`; raises FgqError for an unknown dtype or device."""
-    import torch
+    from fgq.checkpoint.load import find_device, find_dtype
 
-    from fgq.checkpoint.load import check_device, find_dtype
-
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    check_device(device)
-    return {"device": device, "dtype": find_dtype(dtype)}
+    return {"device": find_device(device or "auto"), "dtype": find_dtype(dtype)}
 
 
 def read_fields(told: list[str]) -> dict[str, Any]:

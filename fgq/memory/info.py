@@ -8,7 +8,7 @@ import torch
 
 from fgq.checkpoint.files import ModelFiles, find_files
 from fgq.checkpoint.hub import HubOptions
-from fgq.checkpoint.load import check_device, find_dtype, outline
+from fgq.checkpoint.load import find_device, find_dtype, outline
 from fgq.errors import FgqError
 from fgq.memory.bit_operations import average_bits, bit_operations
 from fgq.memory.forward import forecast
@@ -79,7 +79,7 @@ class Info:
 
     def predict(self, clip: Input, device: str = "cpu") -> pd.Series:
         """Gigabytes (10^9 bytes) and seconds of one forward pass on this machine; see `forecast`, `predict_seconds`."""
-        check_device(device)
+        device = find_device(device)
         expected = forecast(self.outline(), clip.frames, clip.height, clip.width, device=device)
         model = self.outline()
         seconds = predict_seconds(model, expected, clip.height, clip.width, model.dtype, device)

@@ -8,35 +8,42 @@ from matplotlib.figure import Figure
 
 from fgq.data.scene import Scene
 from fgq.geometry import decode_pose, invert_extrinsics
-from fgq.metrics.depth import scale_to
 from fgq.metrics.measure import depth_error_maps
 from fgq.plots.style import panels, picture
 from fgq.vggt import Predictions
 
 
 def show_scene(scene: Scene) -> Figure:
-    """Images above, z-depth below."""
-    frames = scene.num_frames
-    figure, axes = plt.subplots(2, frames, figsize=(2.2 * frames, 4.4), squeeze=False, layout="constrained")
+    """Images above; below, where it is known, their z-depth."""
+    frames, rows = scene.num_frames, 1 if scene.depth is None else 2
+    figure, axes = plt.subplots(rows, frames, figsize=(2.2 * frames, 2.2 * rows), squeeze=False, layout="constrained")
     for s in range(frames):
         axes[0, s].imshow(picture(scene.images[s]))
         axes[0, s].set_title(f"frame {s}")
-        shown = axes[1, s].imshow(scene.depth[s], cmap="viridis", vmin=0, vmax=float(scene.depth.max()))
+    if scene.depth is not None:
+        known = scene.depth.where(scene.valid_mask, torch.nan)
+        for axis, depth in zip(axes[1], known, strict=True):
+            shown = axis.imshow(depth, cmap="viridis", vmin=0, vmax=float(scene.depth.max()))
+        figure.colorbar(shown, ax=axes[1, :], label=f"depth ({scene.unit})", shrink=0.8)
     for axis in axes.flat:
         axis.axis("off")
-    figure.colorbar(shown, ax=axes[1, :], label=f"depth ({scene.unit})", shrink=0.8)
     return figure
 
 
 def show_depth(scene: Scene, predictions: Predictions) -> Figure:
-    """Image, predicted depth (median-aligned), true depth and relative error of every frame of one clip."""
-    predicted = scale_to(predictions.depth[0, ..., 0], scene.depth)
-    error = depth_error_maps(predictions, scene)
-    pictures = [picture(image) for image in scene.images]
-    depth, errors = dict(cmap="viridis", vmin=0, vmax=float(scene.depth.max())), dict(cmap="magma", vmin=0, vmax=0.3)
-    rows = [("image", pictures, {}), ("predicted", predicted, depth), ("true", scene.depth, depth)]
-    rows += [("|error| / depth", error, errors)]
-    figure, axes = plt.subplots(4, scene.num_frames, figsize=(2.2 * scene.num_frames, 8.4), layout="constrained")
+    """Image and predicted depth of every frame of one clip; where the truth is known, the prediction is brought to its
+    median, and true depth and relative error follow."""
+    predicted, errors = predictions.depth[0, ..., 0], dict(cmap="magma", vmin=0, vmax=0.3)
+    truth = [] if scene.depth is None else [scene.depth.where(scene.valid_mask, torch.nan)]
+    if truth:
+        known = scene.valid_mask
+        predicted = predicted * (scene.depth[known].median() / predicted[known].median())
+    depth = dict(cmap="viridis", vmin=0, vmax=float((scene.depth if truth else predicted).max()))
+    rows = [("image", [picture(image) for image in scene.images], {}), ("predicted", predicted, depth)]
+    if truth:
+        rows += [("true", *truth, depth), ("|error| / depth", depth_error_maps(predictions, scene), errors)]
+    size = 2.2 * scene.num_frames, 2.1 * len(rows)
+    figure, axes = plt.subplots(len(rows), scene.num_frames, figsize=size, squeeze=False, layout="constrained")
     for axis_row, (name, values, style) in zip(axes, rows, strict=True):
         for axis, value in zip(axis_row, values, strict=True):
             shown = axis.imshow(value, **style)
@@ -48,11 +55,20 @@ def show_depth(scene: Scene, predictions: Predictions) -> Figure:
 
 
 def show_top_view(scene: Scene, predictions: dict[str, Predictions]) -> Figure:
-    """The room from above, in the first camera's frame: the true points and cameras, then each prediction by name."""
-    size = scene.images.shape[-2:]
-    views = {"true": (scene.points, scene.extrinsics)}
+    """From above, in the first camera's frame: the true points and cameras if known, then each prediction by name.
+
+    Predictions are brought to the truth's scale, by the median distance of their points.
+    """
+    size, views = scene.images.shape[-2:], {}
+    if scene.points is not None and scene.extrinsics is not None:
+        views["true"] = scene.points.where(scene.valid_mask[..., None], torch.nan), scene.extrinsics
     for name, found in predictions.items():
-        views[name] = (found.world_points[0], decode_pose(found.pose_enc[0], size)[0])
+        points, cameras = found.world_points[0], decode_pose(found.pose_enc[0], size)[0]
+        if views:  # lengths share one unknown scale
+            known = scene.valid_mask
+            scale = scene.points[known].norm(dim=-1).median() / points[known].norm(dim=-1).median()
+            points, cameras = points * scale, torch.cat([cameras[..., :3], cameras[..., 3:] * scale], -1)
+        views[name] = points, cameras
     colours = scene.images.permute(0, 2, 3, 1).reshape(-1, 3).numpy()
     figure, axes = panels(len(views), 3.6, 4, sharex=True, sharey=True)
     for axis, (name, (points, cameras)) in zip(axes, views.items(), strict=True):

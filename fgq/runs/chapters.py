@@ -1,7 +1,7 @@
 """A chapter: a MyST text notebook with one cell of parameters."""
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jupytext
@@ -11,6 +11,7 @@ from fgq.errors import FgqError
 from fgq.provenance.source import syntax, text_hash
 
 PARAMETERS_TAG = "parameters"
+ONLY = "only-"  # a cell tagged only-vggt-tiny is for the editions of the book that are about vggt-tiny
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,17 @@ class Chapter:
         cells = [syntax(without_magics(cell.source)) for cell in code_cells(self.notebook)]
         return text_hash("\0".join(cells))
 
+    def edition(self, parameters: dict) -> "Chapter":
+        """Without the cells that are for another model or dataset: those tagged only-NAME, where no text among the
+        parameters is NAME."""
+        texts = {f"{ONLY}{value}" for value in parameters.values() if isinstance(value, str)}
+
+        def is_kept(cell: nbformat.NotebookNode) -> bool:
+            return all(tag in texts for tag in tags_of(cell) if tag.startswith(ONLY))
+
+        cells = list(filter(is_kept, self.notebook.cells))
+        return replace(self, notebook=nbformat.from_dict(self.notebook | {"cells": cells}))
+
     def own(self, values: dict) -> dict:
         """Those that this chapter has parameters for."""
         return {name: value for name, value in values.items() if name in self.defaults}
@@ -35,8 +47,12 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def tags_of(cell: nbformat.NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
 def is_tagged(cell: nbformat.NotebookNode, tag: str) -> bool:
-    return tag in cell.metadata.get("tags", [])
+    return tag in tags_of(cell)
 
 
 def without_magics(source: str) -> str:

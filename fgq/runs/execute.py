@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from fgq.data.frozen import VARIABLE, frozen_hashes, now
-from fgq.errors import FgqError
+from fgq.errors import FgqError, RunFailure
 from fgq.memory.peak import PeakOfChildren
 from fgq.provenance.record import deciding_versions, provenance, read_json
 from fgq.provenance.results import FOLDER as RESULTS
@@ -31,41 +31,76 @@ def execute(
     cell_seconds: int | None = None,
     report: Callable[[str], None] = print,
     only: str | None = None,
+    first: str | None = None,
 ) -> RunFolder:
     """Executes what is not up to date; what had finished before an error or a kill is kept and not run again.
 
     A chapter is up to date when its code, its parameters, the module with its weights, the versions and the chapters
-    it needs are what they were, and its artefacts are there. `only` names a chapter to run, with what it needs; with
-    `force` that one chapter, or all, run in any case. Raises FgqError when the chapter's code raised one (bad input),
-    else RunFailure.
+    it needs are what they were, and its artefacts are there. `only` names a chapter to run, with what it needs, `first`
+    one to run with all after it, and what they need; with `force` those that were asked for run in any case.
+
+    What fails does not keep others from running but those that need it. In the end its error is raised: FgqError when
+    the chapter's code raised one (bad input), else RunFailure.
     """
     folder = RunFolder(out.resolve())
-    keys = find_keys(run)
-    chosen = needed_by(run, only) if only else {step.chapter.name for step in run.steps}
-    forced = {only} if only else chosen
+    keys, asked = find_keys(run), asked_for(run, only, first)
+    chosen = set().union(*(needed_by(run, name) for name in asked))
+    failed: dict[str, FgqError | RunFailure] = {}
     with folder.locked():
         if run.replay:
             replay_first(run, folder.root, report)
         for number, step in enumerate(run.steps, start=1):
             name = step.chapter.name
+            label = f"[{number}/{len(run.steps)}] {name}"
+            missing = [need for need in step.needs if need in failed]
             if name not in chosen:
                 continue
-            label = f"[{number}/{len(run.steps)}] {name}"
-            reason = folder.why_outdated(name, keys[name])
-            if not reason and force and name in forced:
-                reason = "asked to run again"
-            if not reason and not renew(step.chapter, folder.notebook(name)):
-                reason = "its notebook is damaged"
-            if reason:
-                report(f"{label}: running ({reason})")
-                record = execute_step(run, step, folder, keys[name], label, cell_seconds)
-                report(f"{label}: {record['seconds']:.0f} s, peak memory {record['peak_memory_bytes'] / 1e9:.1f} GB")
-            else:
-                report(f"{label}: up to date")
-            publish(run, folder.artefacts, read_json(folder.record(name)))
-        if not only:
+            if missing:
+                failed[name] = failed[missing[0]]
+                report(f"{label}: left out, as it needs {missing[0]}")
+                continue
+            try:
+                bring_up_to_date(run, step, folder, keys[name], force and name in asked, label, cell_seconds, report)
+            except (FgqError, RunFailure) as error:
+                failed[name] = error
+                report(f"{label}: failed; what it had made is in {folder.artefacts}")
+        if failed:
+            raise next(iter(failed.values()))
+        if not (only or first):
             check_published(run, folder.artefacts)
     return folder
+
+
+def bring_up_to_date(
+    run: RunFile,
+    step: Step,
+    folder: RunFolder,
+    key: str,
+    in_any_case: bool,
+    label: str,
+    cell_seconds: int | None,
+    report: Callable[[str], None],
+) -> None:
+    """Runs a chapter unless it is up to date, and publishes what it made."""
+    name = step.chapter.name
+    reason = folder.why_outdated(name, key) or ("asked to run again" if in_any_case else None)
+    if not reason and not renew(step.chapter, folder.notebook(name)):
+        reason = "its notebook is damaged"
+    if reason:
+        report(f"{label}: running ({reason})")
+        record = execute_step(run, step, folder, key, label, cell_seconds)
+        report(f"{label}: {record['seconds']:.0f} s, peak memory {record['peak_memory_bytes'] / 1e9:.1f} GB")
+    else:
+        report(f"{label}: up to date")
+    publish(run, folder.artefacts, read_json(folder.record(name)))
+
+
+def asked_for(run: RunFile, only: str | None, first: str | None) -> set[str]:
+    """Chapters by name. Raises FgqError for one that the run does not have."""
+    names = [step.chapter.name for step in run.steps]
+    if only:
+        return {run.step(only).chapter.name}
+    return set(names[names.index(run.step(first).chapter.name) :] if first else names)
 
 
 def replay_first(run: RunFile, out: Path, report: Callable[[str], None]) -> None:

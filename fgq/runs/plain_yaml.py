@@ -78,13 +78,18 @@ def read_yaml(path: Path) -> object:
         raise FgqError(f"{path}: {reason(error)}") from error
     if len(content) > MOST_BYTES:
         raise FgqError(f"{path}: a run file has at most {MOST_BYTES // 1000} kB")
+    return parse_yaml(content, str(path))
+
+
+def parse_yaml(content: bytes | str, source: str) -> object:
+    """Raises FgqError that says where in `source` it is no plain YAML."""
     try:
-        return yaml.load(content.decode("utf-8"), PlainLoader)
+        return yaml.load(content.decode("utf-8") if isinstance(content, bytes) else content, PlainLoader)
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two for signs and numbers that are none
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = one_line(getattr(error, "problem", None) or str(error))
-        raise FgqError(f"{path}{where}: {'' if isinstance(error, Refused) else 'not YAML: '}{problem}") from error
+        raise FgqError(f"{source}{where}: {'' if isinstance(error, Refused) else 'not YAML: '}{problem}") from error
 
 
 def shown(value: object) -> str:

@@ -4,11 +4,13 @@ import math
 import re
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from fgq.errors import FgqError
 from fgq.provenance.results import Replay
 from fgq.runs.chapters import Chapter, read_chapter
+from fgq.runs.parameters import FIELDS, check_values
 from fgq.runs.plain_yaml import LONGEST_NAME, read_yaml, shown
 
 TEXTS = [""]  # a list of texts; kinds are told by an example, as parameters are
@@ -21,14 +23,19 @@ CHAPTER_KINDS = {"chapter": "", "parameters": {}, "needs": TEXTS, "reads": TEXTS
 
 @dataclass(frozen=True)
 class Step:
-    chapter: Chapter
+    whole: Chapter
     parameters: dict  # what the run file says; the chapter's own defaults stand for the rest
     needs: tuple[str, ...]  # earlier chapters whose artefacts it reads
     reads: tuple[str, ...] = ()  # files of the book's folder, such as results/x.csv, copied to where it runs
 
     @property
     def all_parameters(self) -> dict:
-        return self.chapter.defaults | self.parameters
+        return self.whole.defaults | self.parameters
+
+    @cached_property
+    def chapter(self) -> Chapter:
+        """Its cells that are for this model and dataset."""
+        return self.whole.edition(self.all_parameters)
 
     def with_parameters(self, values: dict) -> "Step":
         """With those of the values that the chapter has parameters for."""
@@ -58,6 +65,14 @@ class RunFile:
                 return step
         names = ", ".join(step.chapter.name for step in self.steps)
         raise FgqError(f"{self.path}: the run has no chapter {chapter!r}; it has {names}")
+
+    def with_parameters(self, values: dict) -> "RunFile":
+        """With other values of the parameters, in every chapter that has them. Raises FgqError as `read_run_file`."""
+        where = f"{self.path}, -p"
+        check_all_used(values, list(self.steps), f"{where}:")
+        for step in self.steps:
+            check_parameters(step.chapter, step.chapter.own(values), where)
+        return replace(self, steps=tuple(step.with_parameters(values) for step in self.steps))
 
     def in_short(self) -> "RunFile":
         """With the replay's parameters; it publishes nothing."""
@@ -137,9 +152,12 @@ def read_step(path: Path, entry: object, defaults: dict, earlier: tuple[str, ...
 
 
 def check_all_used(parameters: dict, steps: list[Step], where: str) -> None:
-    unused = [name for name in parameters if not any(name in step.chapter.defaults for step in steps)]
+    known = list(dict.fromkeys(name for step in steps for name in step.chapter.defaults))
+    unused = [name for name in parameters if name not in known]
     if unused:
-        raise FgqError(f"{where} {unused[0]!r} is a parameter of none of the chapters")
+        near = get_close_matches(unused[0], known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise FgqError(f"{where} {unused[0]!r} is a parameter of none of the chapters{hint}")
 
 
 def check_name(name: object, where: str) -> None:
@@ -162,17 +180,18 @@ def check_fields(content: dict, kinds: dict[str, object], needed: set[str], wher
 
 
 def check_parameters(chapter: Chapter, parameters: dict, source: str) -> None:
-    """Raises FgqError, naming the run file `source`, for an unknown parameter or one of another type; no coercion."""
+    """Raises FgqError, naming the run file `source`, for an unknown parameter or a value that it cannot have.
+
+    Values are checked by what `fgq.runs.parameters` says of a name, and where it says nothing by the default's type.
+    """
+    where = f"{source}: chapter {chapter.name}"
+    check_values(chapter.defaults, parameters, where)
     for name, value in parameters.items():
-        if name not in chapter.defaults:
-            near = get_close_matches(str(name), chapter.defaults, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(chapter.defaults) or 'none'}"
-            raise FgqError(f"{source}: chapter {chapter.name} has no parameter {shown(name)}{hint}")
         default = chapter.defaults[name]
-        if not same_kind(value, default):
+        if name not in FIELDS and not same_kind(value, default):
             raise FgqError(
-                f"{source}: parameter {name!r} of chapter {chapter.name} is {shown(value)} ({type(value).__name__}); "
-                f"its default {shown(default)} is of type {type(default).__name__}"
+                f"{where}: parameter {name!r} is {shown(value)} ({type(value).__name__}); its default {shown(default)} "
+                f"is of type {type(default).__name__}"
             )
 
 

@@ -26,15 +26,15 @@ def through_command_line(monkeypatch, capsys, *arguments):
 REPLAY = "replay: {parameters: {}, compare: [value], tolerance: 0.1"
 MISTAKES = {
     "unknown parameter": ("{count: 4}", "{cuont: 4}", "chapter first has no parameter 'cuont'; did you mean count?"),
-    "text for a number": ("{count: 4}", "{count: '4'}", "parameter 'count' of chapter first is '4' (str)"),
-    "float for an int": ("{count: 4}", "{count: 4.0}", "parameter 'count' of chapter first is 4.0 (float)"),
-    "bool for an int": ("{count: 4}", "{count: yes}", "parameter 'count' of chapter first is True (bool)"),
-    "int for a bool": ("{count: 4}", "{fast: 1}", "parameter 'fast' of chapter first is 1 (int)"),
-    "nan": ("{count: 4}", "{rate: .nan}", "parameter 'rate' of chapter first is nan (float)"),
-    "number for text": ("{count: 4}", "{name: 007}", "parameter 'name' of chapter first is 7 (int)"),
-    "list of text": ("{count: 4}", "{seeds: [0, a]}", "parameter 'seeds' of chapter first is [0, 'a'] (list)"),
-    "number for a list": ("{count: 4}", "{seeds: 3}", "parameter 'seeds' of chapter first is 3 (int)"),
-    "nothing": ("{count: 4}", "{count: }", "parameter 'count' of chapter first is None (NoneType)"),
+    "text for a number": ("{count: 4}", "{count: '4'}", "chapter first: parameter 'count' is '4' (str)"),
+    "float for an int": ("{count: 4}", "{count: 4.0}", "chapter first: parameter 'count' is 4.0 (float)"),
+    "bool for an int": ("{count: 4}", "{count: yes}", "chapter first: parameter 'count' is True (bool)"),
+    "int for a bool": ("{count: 4}", "{fast: 1}", "chapter first: parameter 'fast' is 1 (int)"),
+    "nan": ("{count: 4}", "{rate: .nan}", "chapter first: parameter 'rate' is nan (float)"),
+    "number for text": ("{count: 4}", "{name: 007}", "chapter first: parameter 'name' is 7 (int)"),
+    "list of text": ("{count: 4}", "{seeds: [0, a]}", "chapter first: parameter 'seeds.1' is 'a'"),
+    "number for a list": ("{count: 4}", "{seeds: 3}", "chapter first: parameter 'seeds' is 3: input should be"),
+    "nothing": ("{count: 4}", "{count: }", "chapter first: parameter 'count' is None (NoneType)"),
     "parameters as list": ("{count: 4}", "[count, 4]", "chapter first: parameters must be a dict"),
     "missing chapter": ("- second", "- third", "there is no chapter 'third'"),
     "repeated chapter": ("- second", "- first", "chapter first is listed twice"),
@@ -197,11 +197,11 @@ def test_a_crash_of_a_chapter_is_status_1(executed_book, monkeypatch, capsys):
 
 
 def test_values_come_through_unchanged(fresh_book):
-    fresh_book.edit(fresh_book.run_file, "{count: 4}", "{count: 4, rate: 1, seeds: [], name: 'true'}")
+    fresh_book.edit(fresh_book.run_file, "{count: 4}", "{count: 4, rate: 1, seeds: [3], name: 'true'}")
     fresh_book.edit(fresh_book.run_file, "publish:", "defaults: {seed: 9, fast: false, count: 8}\npublish:")
     first, second = read_run_file(fresh_book.run_file).steps
     # the chapter's own entry wins over defaults; a default goes to the chapters that declare it
-    assert first.parameters == {"fast": False, "count": 4, "rate": 1, "seeds": [], "name": "true"}
+    assert first.parameters == {"fast": False, "count": 4, "rate": 1, "seeds": [3], "name": "true"}
     assert first.all_parameters == first.parameters
     assert second.all_parameters == {"factor": 10, "seed": 9}
     assert type(first.parameters["rate"]) is int
