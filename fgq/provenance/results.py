@@ -17,6 +17,7 @@ from fgq.provenance.source import source_files, text_hash
 from fgq.writing import write_json, write_text
 
 FOLDER, REPLAYS = "results", "replay"
+SHIPPED = Path(__file__).parents[2] / "book"  # for chapters that papermill runs somewhere else
 TEXTS, MAPPINGS = ("run", "chapter", "code_hash", "table_hash"), ("sources", "parameters", "needs")  # of a record
 KINDS = dict.fromkeys(TEXTS, str) | dict.fromkeys(MAPPINGS, dict)
 # Of learnt deviations, relative. Between AVX-512, AVX2 and SSE they moved by up to 20 %, by more where few scenes are
@@ -46,8 +47,9 @@ def find_result(book: Path, name: str) -> tuple[Path, dict]:
 
 
 def load_result(book: Path | str, name: str) -> tuple[pd.DataFrame, dict]:
-    """A published table and its record."""
-    table, record = find_result(Path(book), name)
+    """A published table and its record, from the results in `book`, or those shipped where it has no such table."""
+    book = Path(book)
+    table, record = find_result(book if (book / FOLDER / f"{name}.csv").exists() else SHIPPED, name)
     return pd.read_csv(table), record
 
 

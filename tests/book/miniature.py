@@ -1,0 +1,68 @@
+"""A random VGGT in VGGT-1B's layout and datasets of a few frames in their public ones, for whole editions of the book."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from fgq.vggt import VGGT, VGGTConfig
+
+sys.path.append(str(Path(__file__).parents[1] / "data_loading"))
+
+from writers import co3d, seven_scenes  # noqa: E402
+from writers.room import Room, build_room  # noqa: E402
+
+SIZES = dict(
+    img_size=42,
+    patch_size=14,
+    embed_dim=32,
+    depth=4,
+    num_heads=2,
+    encoder_depth=1,
+    camera_trunk_depth=1,
+    dpt_features=8,
+    dpt_out_channels=(8, 8, 8, 8),
+    dpt_layers=(0, 1, 2, 3),
+)
+
+
+def write_model(folder: Path) -> None:
+    torch.manual_seed(0)
+    model = VGGT(VGGTConfig(**SIZES))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(".gamma"):  # LayerScale, which starts so near zero that no block would show
+                parameter.fill_(0.5)
+        model.camera_head.pose_branch.fc2.bias[7:] = 1.0  # radians of the view, which must not be zero
+    model.save(folder)
+
+
+def write_co3d(root: Path) -> None:
+    """Two categories, a sequence for calibration and one to test in each."""
+    rooms = [[build_room(2 * place + index, 6, 42, 56) for index in range(2)] for place in range(2)]
+    names = ("1_1_1", "2_2_2")
+    categories = {name: dict(zip(names, pair, strict=True)) for name, pair in zip(("apple", "bench"), rooms, strict=True)}
+    co3d.write(root, categories)
+    for category in categories:
+        path = root / category / "set_lists/set_lists_fewview_dev.json"
+        listed = json.loads(path.read_text())["test"]
+        train, test = ([entry for entry in listed if entry[0] == name] for name in names)
+        path.write_text(json.dumps({"train": train, "val": [], "test": test}))
+
+
+def write_seven_scenes(root: Path) -> None:
+    small = {f"seq-0{index}": build_room(index, 6, 48, 64, focal=(58.5, 58.5)) for index in (1, 2, 3, 4)}
+    sequences = {name: enlarged(room, 10) for name, room in small.items()}
+    seven_scenes.write(root, {"chess": sequences})
+    (root / "chess/TestSplit.txt").write_text("sequence3\nsequence4\n")
+    (root / "chess/TrainSplit.txt").write_text("sequence1\nsequence2\n")
+
+
+def enlarged(room: Room, times: int) -> Room:
+    """Every pixel `times` times in both directions; only the fields that the writers put on disk."""
+    images, depth = (
+        values.repeat(times, axis=1).repeat(times, axis=2) for values in (room.images, room.depth)
+    )
+    return replace(room, images=images, depth=depth)
