@@ -263,7 +263,7 @@ def test_a_comparison_is_told_in_words(tmp_path, toy_model, command):
         (("info", "someone/model", "--local-files-only", "--cache-dir", "nowhere"), "the hub did not give it"),
         (("random-weights", "out", "--shapes", "none.json"), "none.json: not a JSON object"),
         (("compare", "none.csv", "none.csv"), "none.csv: no such report"),
-        (("run", "x.yaml", "--only", "a", "--build"), "--build needs all chapters"),
+        (("run", "x.yaml", "--only", "a", "--build"), "--build is about several chapters: leave --only away"),
         (("quantize", "nowhere", "--out", "x", "--set", "weight_bits=9"), "9 bits: choose 2 to 8"),
         (("quantize", "nowhere", "--out", "x", "--weight-bits", 3, "--set", "weight_bits=3"), "are the same field"),
         (("quantize", "nowhere", "--out", "x", "--epochs", 3, "--set", "epochs=4"), "are the same field"),
