@@ -129,8 +129,9 @@ def check_writable(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: str | Path, what: str = "another process") -> Iterator[Path]:
-    """The folder, made where it was missing, for this process alone. Raises FgqError while another one has it.
+def locked(folder: str | Path, what: str = "another process", patience: float = 0) -> Iterator[Path]:
+    """The folder, made where it was missing, for this process alone. Raises FgqError while another one has it, after
+    `patience` seconds.
 
     The system lets go of it when a process ends, however it ends.
     """
@@ -139,7 +140,7 @@ def locked(folder: str | Path, what: str = "another process") -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=patience)
         except Timeout as error:
             raise FgqError(f"{folder}: {what} works in this folder: wait for it, or choose another one") from error
     try:

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "fgq"
 # What computes the method, and what is built around it. Files directly in fgq/ belong to the ground that all stand on.
 METHOD = ("geometry", "vggt", "quant", "affine", "fisher", "calibrate", "metrics")
 MATERIAL = ("data", "checkpoint")
-WORKSHOP = ("evaluation", "export", "memory", "training", "plots", "provenance", "runs", "commands")
+WORKSHOP = ("evaluation", "export", "memory", "training", "plots", "provenance", "runs", "sweeps", "commands")
 
 
 @cache

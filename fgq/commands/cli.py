@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from fgq.commands.compare import compare
 from fgq.commands.costs import info, random_weights
 from fgq.commands.datasets import datasets
 from fgq.commands.door import run_command
@@ -29,8 +30,9 @@ from fgq.commands.options import (
     where,
 )
 from fgq.commands.pictures import predict, render
-from fgq.commands.runs import compare, run
+from fgq.commands.runs import run
 from fgq.commands.scenes import scenes_of
+from fgq.commands.sweeps import sweep
 from fgq.commands.unfinished import unfinished_beside
 from fgq.errors import FgqError
 from fgq.processes import MOST_WORKERS, process_pool
@@ -40,7 +42,7 @@ app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
 app.add_typer(datasets, name="datasets")
-for verb in (info, random_weights, render, predict, run, compare):
+for verb in (info, random_weights, render, predict, run, sweep, compare):
     app.command()(verb)
 
 

@@ -1,11 +1,11 @@
-"""Commands about whole runs: `fgq run` and `fgq compare`."""
+"""The command `fgq run`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fgq.commands.door import Stopped, say
+from fgq.commands.door import Stopped
 from fgq.errors import FgqError
 
 
@@ -52,7 +52,7 @@ def run(
         typer.echo(f"the book is ready, open {build_book(plan, folder, plan.book.parent).as_uri()}")
 
 
-def read_values(told: list[str]) -> dict:
+def read_values(told: list[str], option: str = "-p") -> dict:
     """seed=3, root=/data/co3d, seeds=[0, 1]: values as in a run file. Raises FgqError for what is no value there."""
     from fgq.runs.plain_yaml import parse_yaml
 
@@ -60,10 +60,10 @@ def read_values(told: list[str]) -> dict:
     for text in told:
         name, sign, value = text.partition("=")
         if not sign or not name.isidentifier():
-            raise FgqError(f"-p {text}: write NAME=VALUE, such as seed=3")
+            raise FgqError(f"{option} {text}: write NAME=VALUE, such as seed=3")
         if name in found:
-            raise FgqError(f"-p {name}= is given twice: leave one away")
-        found[name] = parse_yaml(value, f"-p {name}=")
+            raise FgqError(f"{option} {name}= is given twice: leave one away")
+        found[name] = parse_yaml(value, f"{option} {name}=")
     return found
 
 
@@ -75,24 +75,3 @@ def show_parameters(steps: list) -> None:
         for name, value in step.all_parameters.items():
             kind, unit, about = describe(name, value)
             typer.echo(f"  {name} = {value!r}\n      {about} ({kind}{', in ' if unit else ''}{unit})")
-
-
-def compare(
-    first: Path,
-    second: Path,
-    within: Annotated[
-        float | None,
-        typer.Option(help="Also say in words what is better, worse, or equivalent within so many percent."),
-    ] = None,
-) -> None:
-    """Paired differences of FIRST from SECOND on the same scenes: two reports (CSV) or two run folders."""
-    from fgq.commands.compare import compare, in_words, without_difference
-
-    words = [] if within is None else in_words(first, second, within / 100)
-    found = compare(first, second)
-    typer.echo(found.to_string(index=False))
-    for line in words:
-        typer.echo(line)
-    missing = without_difference(found)
-    if missing:
-        say(f"no difference in {', '.join(missing)}: a scene has no value there in one of the reports (see its note)")

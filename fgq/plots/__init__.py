@@ -1,6 +1,7 @@
 """Figures and tables that several chapters share. Figures are matplotlib's; `side_by_side` is a page to be turned."""
 
 from fgq.plots.accuracy import show_accuracy_curves, show_depth_alignment, show_point_alignment, show_sparsification
+from fgq.plots.comparison import show_comparison_changes
 from fgq.plots.model import (
     show_costs,
     show_fisher,
@@ -26,3 +27,4 @@ from fgq.plots.recipes import (
 from fgq.plots.scenes import show_depth, show_scene, show_top_view, show_worst_scenes
 from fgq.plots.side_by_side import side_by_side
 from fgq.plots.style import RECIPE_COLOURS, TASK_COLOURS, picture, show_comparison, show_table, use_book_style
+from fgq.plots.sweep import show_sweep

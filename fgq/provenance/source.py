@@ -9,7 +9,7 @@ from pathlib import Path
 
 PACKAGE = Path(str(importlib.resources.files("fgq")))
 # How a run is made is no part of what it shows; the rest of the package decides a page.
-MAKING = {"__pycache__", "commands", "provenance", "runs", "training"}
+MAKING = {"__pycache__", "commands", "provenance", "runs", "sweeps", "training"}
 SHOWN = tuple(path for path in sorted(PACKAGE.iterdir()) if path.name not in MAKING)
 # Of this, what only costs, draws, reads and writes decides no number; a new room counts until it is named here.
 AROUND = {"__init__.py", "__main__.py", "checkpoint", "export", "memory", "plots", "processes.py", "writing.py"}

@@ -9,6 +9,7 @@ import nbformat
 
 from fgq.errors import FgqError
 from fgq.provenance.source import syntax, text_hash
+from fgq.runs.plain_yaml import one_line
 
 PARAMETERS_TAG = "parameters"
 ONLY = "only-"  # a cell tagged only-vggt-tiny is for the editions of the book that are about vggt-tiny
@@ -108,7 +109,3 @@ def read_defaults(source: str, path: Path) -> dict:
                 "it to a later cell"
             ) from error
     return defaults
-
-
-def one_line(text: str) -> str:
-    return "; ".join(line.strip() for line in text.splitlines() if line.strip())[:400]

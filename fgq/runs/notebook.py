@@ -15,8 +15,9 @@ from traitlets.config import Config
 
 from fgq.errors import FgqError, RunFailure
 from fgq.provenance.record import device
-from fgq.runs.chapters import Chapter, code_cells, is_tagged, one_line
+from fgq.runs.chapters import Chapter, code_cells, is_tagged
 from fgq.runs.kernel import KERNEL
+from fgq.runs.plain_yaml import one_line
 from fgq.writing import reason, write_text
 
 INJECTED_TAG = "injected-parameters"  # papermill's cell with the run file's parameters

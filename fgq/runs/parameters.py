@@ -111,11 +111,7 @@ FIELDS = Parameters.model_fields
 
 def check_values(names: Any, values: dict, where: str) -> None:
     """Raises FgqError, which says `where`, for a name that is none of `names` or a value that it cannot have."""
-    for name in values:
-        if name not in names:
-            near = get_close_matches(str(name), names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(names) or 'none'}"
-            raise FgqError(f"{where} has no parameter {shown(name)}{hint}")
+    check_names(names, values, where)
     known = {name: (FIELDS[name].annotation, FIELDS[name]) for name in values if name in FIELDS}
     model = create_model("Given", __config__=Parameters.model_config, **known)
     try:
@@ -124,6 +120,14 @@ def check_values(names: Any, values: dict, where: str) -> None:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"] if isinstance(part, int | str))
         raise FgqError(f"{where}: parameter {place!r} is {shown(first['input'])}: {told(first)}") from error
+
+
+def check_names(names: Any, values: dict, where: str) -> None:
+    for name in values:
+        if name not in names:
+            near = get_close_matches(str(name), names, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(names) or 'none'}"
+            raise FgqError(f"{where} has no parameter {shown(name)}{hint}")
 
 
 def check_notebook(variables: dict[str, Any] | None = None) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 import yaml
 
 from fgq.errors import FgqError
-from fgq.runs.chapters import one_line
 from fgq.writing import reason
 
 MOST_BYTES = 32_000  # of a file; the book's longest has 1,500
@@ -96,3 +95,7 @@ def shown(value: object) -> str:
     """A value for a message of one line."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} letters)"
+
+
+def one_line(text: str) -> str:
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())[:400]
