@@ -21,6 +21,9 @@ def run(
     ] = None,
     build: Annotated[bool, typer.Option(help="build the HTML book afterwards")] = False,
     cell_seconds: Annotated[int | None, typer.Option(help="time limit of one cell", min=1)] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what every chapter will take here, and run nothing")
+    ] = False,
     help_parameters: Annotated[bool, typer.Option(help="say what every chapter may be given, and run nothing")] = False,
 ) -> None:
     """Execute the chapters that a run file names; go on where an earlier run stopped.
@@ -29,17 +32,31 @@ def run(
     """
     if only and (build or first):
         raise FgqError(f"--{'build' if build else 'from'} is about several chapters: leave --only away")
-    from fgq.runs.execute import asked_for, execute
+    from fgq.runs import unchanged
+
+    place = out or Path("out") / file.stem
+    inputs = unchanged.inputs_state(file, [sorted(values or []), build])
+    if not (force or only or first or dry_run or help_parameters) and unchanged.is_unchanged(place, inputs):
+        typer.echo(f"up to date: nothing has changed since the last run in {place}")
+        if build:
+            typer.echo(f"the book is ready, open {page_of(place).as_uri()}")
+        return
+    from fgq.runs.execute import asked_for, execute, needed_by
+    from fgq.runs.needs import check_roots
     from fgq.runs.runfile import read_run_file
 
     plan = read_run_file(file).with_parameters(read_values(values or []))
-    chosen = asked_for(plan, only, first)
+    chosen = set().union(*(needed_by(plan, name) for name in asked_for(plan, only, first)))
     if help_parameters:
         show_parameters([step for step in plan.steps if step.chapter.name in chosen])
         return
+    place = out or Path("out") / plan.name
+    if dry_run:
+        show_outlook(plan, chosen, place)
+        return
+    check_roots(plan, chosen)
     expected = "".join(f"; {name}: {value}" for name, value in plan.expected.items())
     typer.echo(f"{plan.name}: {len(plan.steps)} chapters{expected}")
-    place = out or Path("out") / plan.name
     try:
         folder = execute(plan, place, force, cell_seconds, report=typer.echo, only=only, first=first)
     except KeyboardInterrupt as error:
@@ -50,6 +67,25 @@ def run(
 
         typer.echo("building the pages")
         typer.echo(f"the book is ready, open {build_book(plan, folder, plan.book.parent).as_uri()}")
+    if not (only or first):
+        unchanged.mark_unchanged(folder.root, inputs)
+
+
+def page_of(place: Path) -> Path:
+    """The first page of a built book."""
+    return (place / "book" / "_build" / "html" / "index.html").resolve()
+
+
+def show_outlook(plan, chosen: set[str], out: Path) -> None:
+    """Raises FgqError with all that keeps the run from starting."""
+    from fgq.runs.dry_run import describe, look_ahead
+
+    outlook = look_ahead(plan, chosen, out)
+    for line in describe(outlook):
+        typer.echo(line)
+    if outlook.lacks:
+        raise FgqError(f"{plan.name} cannot run here: {'; '.join(outlook.lacks)}")
+    typer.echo(f"{plan.name} can run here")
 
 
 def read_values(told: list[str], option: str = "-p") -> dict:

@@ -27,14 +27,16 @@ def load(
     mode: str = "crop",
     rate: float = RATE,
     split: str = "all",
+    seed: int = 0,
 ) -> LoadedScenes:
     """The images of folder `root` in the order of their names: one scene, images [S, 3, H, W] in [0, 1].
 
     `root` may also be one image or a video, of which `rate` frames a second are taken, or a folder of such folders,
     each of which is a scene. `frames` spreads that many over each instead of taking all. With a `count` the pictures
     are cut into clips instead, as a calibration wants them: at most so many, each of `frames` (4 unless told)
-    neighbours, at even steps through all pictures, all of one size, and none from two folders. The splits "calibration"
-    and "test" are the first and the last half of the folders, or of the pictures where there is one folder or video.
+    neighbours, at even steps through all pictures, all of one size, and none from two folders; a `seed` moves their
+    beginnings on by as many pictures. The splits "calibration" and "test" are the first and the last half of the
+    folders, or of the pictures where there is one folder or video.
     `size`, `patch_size` and `mode` are those of `fgq.data.photos.read_photos`; `valid` is False where an image was
     padded with white. Hidden files are passed over, and files that are no pictures by their names are left out with a
     warning. Raises FgqError for a missing or empty folder, too few images, and pictures that cannot be read (all named
@@ -51,7 +53,7 @@ def load(
         scenes = [scene for clip in clips for scene in read_clips([clip], split, how)]
     else:
         length = DEFAULT_FRAMES if frames is None else frames
-        clips = cut_clips(sequences, count, length, root)
+        clips = cut_clips(sequences, count, length, root, seed)
         rule = f"clips of {length} neighbouring frames"
         scenes = read_clips(clips, split, how)
     names = {clip.name: tuple(source.name for source in clip.sources) for clip in clips}
@@ -105,14 +107,14 @@ def half(sequences: list[Pictures], split: str) -> list[Pictures]:
     return [Pictures(f"{only.name}-{split}", f"{only.sequence}/{split}", part)]
 
 
-def cut_clips(sequences: list[Pictures], count: int, frames: int, root: str | Path) -> list[Pictures]:
+def cut_clips(sequences: list[Pictures], count: int, frames: int, root: str | Path, seed: int = 0) -> list[Pictures]:
     """At most `count` clips of neighbours, named by the sequence and the position of their first picture."""
     starts = [(s, start) for s in sequences for start in range(max(0, len(s.sources) - frames + 1))]
     if not starts:
         most = max(len(s.sources) for s in sequences)
         raise FgqError(f"{shown(root)}: {frames} frames a clip asked for, but no folder has more than {most} pictures")
     number = min(count, len(starts))
-    taken = [starts[i * len(starts) // number] for i in range(number)]
+    taken = [starts[(i * len(starts) // number + seed) % len(starts)] for i in range(number)]
     return [Pictures(f"{s.name}-{start:04d}", s.sequence, s.sources[start : start + frames]) for s, start in taken]
 
 

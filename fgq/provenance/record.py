@@ -64,6 +64,16 @@ def device() -> str:
     return f"CPU, {os.cpu_count()} cores"
 
 
+def gpu_peak_bytes() -> int | None:
+    """The most that this process held on its GPUs at once, torch's tensors all together; None where it used none."""
+    import sys  # here, because kernels get this function by its text
+
+    torch = sys.modules.get("torch")
+    if not (torch and torch.cuda.is_initialized()):
+        return None
+    return sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
+
+
 def provenance(parameters: dict, imported: list[str], computed_on: str) -> dict:
     """Plain values for JSON.
 

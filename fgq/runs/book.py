@@ -1,28 +1,38 @@
 """The HTML book of an executed run."""
 
+import hashlib
+import json
 import re
 import shutil
 import subprocess
 from html import escape
 from pathlib import Path
 
+import nbformat
 import yaml
 
 from fgq.errors import FgqError, RunFailure
 from fgq.processes import bound_command
-from fgq.provenance.record import read_json
+from fgq.provenance.record import read_json, version_of
+from fgq.provenance.source import text_hash
 from fgq.runs.folder import RunFolder
 from fgq.runs.kernel import NOTE, end_kernel
+from fgq.runs.page import with_costs, with_footer
 from fgq.runs.runfile import RunFile
+from fgq.writing import write_json, write_text
 
 JUPYTER_BOOK = "jupyter_book.cli.main:main"
 STRICT = ["-W", "-n", "--keep-going"]  # every warning is an error, so is a reference to nowhere; but tell all of them
 STATIC = "_static"
+FRESH, READY = "book.fresh", "book.json"  # in the run's folder: pages being laid out, and what the built ones are of
+BUILDERS = ("jupyter-book", "sphinx", "sphinx-book-theme", "myst-nb", "sphinx-exercise", "sphinx-proof")
 NO_PAGES = shutil.ignore_patterns("*.md", "*.ipynb", ".*", "runs", "results", "__pycache__")
 
 
 def build_book(run: RunFile, folder: RunFolder, root: Path) -> Path:
     """Builds the pages from the run's notebooks, warnings as errors, nothing executed again; returns the first page.
+
+    Where no page, record, figure, configuration or builder has changed since the last time, the pages stay as they are.
 
     `root` holds _config.yml and _toc.yml. A page that is no chapter of the run is taken as it is, if it has no code.
     Raises FgqError when a page has code and was not run or another run works in the folder, RunFailure when the build
@@ -33,8 +43,24 @@ def build_book(run: RunFile, folder: RunFolder, root: Path) -> Path:
 
 
 def build_pages(run: RunFile, folder: RunFolder, root: Path) -> Path:
-    stage = folder.root / "book"
+    stage, ready = folder.root / "book", folder.root / READY
+    fresh = folder.root / FRESH
+    shutil.rmtree(fresh, ignore_errors=True)
+    lay_out(run, folder, root, fresh)
+    state, first = fingerprint(fresh), stage / "_build" / "html" / "index.html"
+    if read_json(ready).get("pages") == state and first.is_file():
+        shutil.rmtree(fresh)
+        return first
+    ready.unlink(missing_ok=True)
     shutil.rmtree(stage, ignore_errors=True)
+    fresh.rename(stage)
+    run_sphinx(folder, stage)
+    write_json(ready, {"pages": state})
+    return first
+
+
+def lay_out(run: RunFile, folder: RunFolder, root: Path, stage: Path) -> None:
+    """All that pages are built from: their texts and notebooks, figures, configuration."""
     shutil.copytree(run.book, stage / run.book.name, ignore=NO_PAGES)
     if (run.book / STATIC).is_dir():
         shutil.copytree(run.book / STATIC, stage / STATIC)  # style sheets are looked for beside the configuration
@@ -43,7 +69,37 @@ def build_pages(run: RunFile, folder: RunFolder, root: Path) -> Path:
     for page in pages(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))):
         source = find_page(run, folder, root, page)
         (stage / page).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, stage / f"{page}{source.suffix}")
+        write_text(stage / f"{page}{source.suffix}", page_text(source, read_json(folder.record(source.stem))))
+
+
+def page_text(source: Path, record: dict) -> str:
+    """Of an executed notebook or a page of words, with what it says of itself."""
+    if source.suffix != ".ipynb":
+        return with_footer(source.read_text(encoding="utf-8"))
+    if not record:
+        raise FgqError(f"{source}: its record is missing or broken: run the chapter again")
+    return nbformat.writes(with_costs(nbformat.read(source, as_version=4), record)) + "\n"
+
+
+def fingerprint(stage: Path) -> str:
+    """Of every file that pages are built from and of what builds them."""
+    files = {
+        path.relative_to(stage).as_posix(): file_bytes_hash(path) for path in sorted(stage.rglob("*")) if path.is_file()
+    }
+    return text_hash(json.dumps([files, versions_of_builders()]))
+
+
+def versions_of_builders() -> dict[str, str]:
+    return {name: version_of(name) for name in BUILDERS}
+
+
+def file_bytes_hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def run_sphinx(folder: RunFolder, stage: Path) -> None:
+    """Raises RunFailure when it complains or makes no page."""
     folder.kernel.mkdir()
     command = bound_command(folder.kernel / NOTE, JUPYTER_BOOK, "build", str(stage), *STRICT)
     try:
@@ -58,7 +114,6 @@ def build_pages(run: RunFile, folder: RunFolder, root: Path) -> Path:
         told = [line for line in said.splitlines() if "WARNING" in line or "ERROR" in line]
         more = f", and {len(told) - 1} more" if len(told) > 1 else ""
         raise RunFailure(f"the book did not build: {(told or ['no page came out'])[0]}{more} (all of it: {log})")
-    return first
 
 
 def find_page(run: RunFile, folder: RunFolder, root: Path, page: str) -> Path:

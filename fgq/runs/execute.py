@@ -12,6 +12,7 @@ import pandas as pd
 
 from fgq.data.frozen import VARIABLE, frozen_hashes, now
 from fgq.errors import FgqError, RunFailure
+from fgq.memory.energy import ABSENT, Energy
 from fgq.memory.peak import PeakOfChildren
 from fgq.provenance.record import deciding_versions, provenance, read_json
 from fgq.provenance.results import FOLDER as RESULTS
@@ -63,12 +64,19 @@ def execute(
                 bring_up_to_date(run, step, folder, keys[name], force and name in asked, label, cell_seconds, report)
             except (FgqError, RunFailure) as error:
                 failed[name] = error
-                report(f"{label}: failed; what it had made is in {folder.artefacts}")
+                report(f"{label}: failed: {error}; what it had made is in {folder.artefacts}")
         if failed:
-            raise next(iter(failed.values()))
+            raise told_together(failed, folder.artefacts)
         if not (only or first):
             check_published(run, folder.artefacts)
     return folder
+
+
+def told_together(failed: dict[str, FgqError | RunFailure], artefacts: Path) -> FgqError | RunFailure:
+    """The first error, with where its artefacts are and which other chapters did not finish."""
+    first = next(iter(failed.values()))
+    more = f"; not finished either: {', '.join(list(failed)[1:])}" if len(failed) > 1 else ""
+    return type(first)(f"{first}; artefacts: {artefacts}{more}")
 
 
 def bring_up_to_date(
@@ -180,8 +188,8 @@ def execute_step(run: RunFile, step: Step, folder: RunFolder, key: str, label: s
     before = folder.begin(name)
     loaded_since = now()
     environment = {VARIABLE: str(folder.frames)}
-    with this_interpreter(folder.kernel, environment) as connection, PeakOfChildren() as peak:
-        device, imported = execute_notebook(
+    with this_interpreter(folder.kernel, environment) as connection, PeakOfChildren() as peak, Energy() as energy:
+        executed = execute_notebook(
             step.chapter, step.parameters, folder.partial(name), folder.artefacts, label, connection, cell_seconds
         )
     renew(step.chapter, folder.partial(name))
@@ -189,7 +197,7 @@ def execute_step(run: RunFile, step: Step, folder: RunFolder, key: str, label: s
     folder.record(name).unlink(missing_ok=True)  # a kill before the new one must not leave it beside the new notebook
     folder.notebook(name).parent.mkdir(parents=True, exist_ok=True)
     settle(folder.partial(name), folder.notebook(name))
-    record = provenance(step.all_parameters, imported=imported, computed_on=device) | {
+    record = provenance(step.all_parameters, imported=executed.imported, computed_on=executed.device) | {
         "run": run.path.name,
         "chapter": name,
         "needs": {need: run.step(need).all_parameters for need in sorted(needed_by(run, name) - {name})},
@@ -197,6 +205,9 @@ def execute_step(run: RunFile, step: Step, folder: RunFolder, key: str, label: s
         "key": key,
         "seconds": round(peak.seconds, 1),
         "peak_memory_bytes": peak.bytes,
+        "peak_gpu_bytes": executed.gpu_bytes,
+        "energy_joules": energy.joules or ABSENT,
+        "cells": executed.cells,
         "frame_lists": frozen_hashes(folder.frames, loaded_since),
         "artefacts": artefacts,
     }

@@ -3,7 +3,9 @@
 import builtins
 import inspect
 import json
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import jupytext
@@ -14,18 +16,31 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from fgq.errors import FgqError, RunFailure
-from fgq.provenance.record import device
+from fgq.provenance.record import device, gpu_peak_bytes
 from fgq.runs.chapters import Chapter, code_cells, is_tagged
 from fgq.runs.kernel import KERNEL
 from fgq.runs.plain_yaml import one_line
 from fgq.writing import reason, write_text
 
+COLOURS = re.compile(r"\x1b\[[\d;]*m")
+FRAME = re.compile(r"Cell In\[(\d+)\], line (\d+)")  # of IPython's tracebacks
 INJECTED_TAG = "injected-parameters"  # papermill's cell with the run file's parameters
 ERROR_TAG = "papermill-error-cell-tag"  # papermill's notes around a failing cell
 TOLD_TAG = "fgq-told"  # our last cell, which tells what the chapter has imported of this package, and its device
 TOLD = f"""import json, sys
 {inspect.getsource(device)}
-print(json.dumps([device(), sorted(name for name in sys.modules if name.partition(".")[0] == "fgq")]))"""
+{inspect.getsource(gpu_peak_bytes).replace("int | None", "object")}
+print(json.dumps([device(), gpu_peak_bytes(), sorted(n for n in sys.modules if n.partition(".")[0] == "fgq")]))"""
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What is known of a chapter once it has run."""
+
+    device: str  # that it computed on
+    gpu_bytes: int | None  # peak of its tensors there; None on the CPU
+    imported: list[str]  # modules of fgq
+    cells: list[dict]  # of each code cell its number, first line and seconds
 
 
 def execute_notebook(
@@ -36,12 +51,11 @@ def execute_notebook(
     label: str,
     connection: Path,
     cell_seconds: int | None = None,
-) -> tuple[str, list[str]]:
+) -> Executed:
     """Runs a chapter in `folder` and writes it, whole or partial, to `target`, talking through the file `connection`.
 
-    Returns the device that it computed on and the modules of fgq that it imported. Raises FgqError when the chapter's
-    code raised one (bad input), RunFailure for any other error, a cell over its time limit, a kernel that died or did
-    not start, or a cell that was not reached.
+    Raises FgqError when the chapter's code raised one (bad input), RunFailure for any other error, a cell over its time
+    limit, a kernel that died or did not start, or a cell that was not reached.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     source = connection.with_name("source.ipynb")
@@ -62,7 +76,7 @@ def execute_notebook(
     except PapermillExecutionError as error:
         known = hasattr(builtins, error.ename)  # spares the search, which imports much
         kind = FgqError if not known and error.ename in names_of(FgqError) else RunFailure
-        where = last(target, has_error)
+        where = last(target, has_error, line=True)
         what = error.evalue if kind is FgqError else f"{error.ename}: {error.evalue}"
         raise kind(f"chapter {chapter.name}, {where}: {one_line(what)} (so far: {target})") from error
     except (CellTimeoutError, DeadKernelError) as error:
@@ -76,7 +90,18 @@ def execute_notebook(
         raise FgqError(f"{target}: cannot be written ({reason(error)}): free some space or choose --out") from error
     check_all_ran(chapter, target)
     told = [cell for cell in code_cells(nbformat.read(target, as_version=4)) if is_tagged(cell, TOLD_TAG)]
-    return tuple(json.loads("".join(output.get("text", "") for output in told[0].outputs).splitlines()[-1]))
+    facts = json.loads("".join(output.get("text", "") for output in told[0].outputs).splitlines()[-1])
+    return Executed(*facts, cell_times(target))
+
+
+def cell_times(path: Path) -> list[dict]:
+    """Of the chapter's own code cells, as papermill noted them."""
+    cells = read_own_cells(path)
+    taken = [cell.metadata.get("papermill", {}).get("duration") for cell in cells]
+    return [
+        {"cell": number, "line": first_line(cell), "seconds": round(seconds or 0.0, 2)}
+        for number, (cell, seconds) in enumerate(zip(cells, taken, strict=True), start=1)
+    ]
 
 
 def literal_path(path: Path) -> str:
@@ -107,15 +132,30 @@ def was_started(cell: nbformat.NotebookNode) -> bool:
     return bool(cell.metadata.get("papermill", {}).get("start_time"))
 
 
-def describe_cell(cells: list[nbformat.NotebookNode], index: int) -> str:
-    """Its number, from 1, and its first line."""
-    lines = cells[index].source.strip().splitlines() or [""]
-    return f"code cell {index + 1} of {len(cells)} ({lines[0][:60]})"
+def first_line(cell: nbformat.NotebookNode) -> str:
+    return (cell.source.strip().splitlines() or [""])[0][:60]
 
 
-def last(path: Path, chosen: Callable[[nbformat.NotebookNode], bool]) -> str:
+def describe_cell(cells: list[nbformat.NotebookNode], index: int, line: bool = False) -> str:
+    """Its number, from 1, and its first line; or the number and text of the `line` at which an error was raised."""
+    number = failing_line(cells[index]) if line else None
+    if number is None:
+        return f"code cell {index + 1} of {len(cells)} ({first_line(cells[index])})"
+    text = cells[index].source.splitlines()[number - 1].strip()
+    return f"code cell {index + 1} of {len(cells)}, line {number} ({text[:60]})"
+
+
+def failing_line(cell: nbformat.NotebookNode) -> int | None:
+    """From 1, in the cell itself: the last of its lines in the traceback; None where there is none."""
+    errors = [output for output in cell.outputs if output.output_type == "error"]
+    text = COLOURS.sub("", "\n".join(line for error in errors for line in error.get("traceback", ())))
+    found = [int(number) for count, number in FRAME.findall(text) if int(count) == cell.execution_count]
+    return found[-1] if found and found[-1] <= len(cell.source.splitlines()) else None
+
+
+def last(path: Path, chosen: Callable[[nbformat.NotebookNode], bool], line: bool = False) -> str:
     cells = read_own_cells(path)
-    return describe_cell(cells, max((i for i, cell in enumerate(cells) if chosen(cell)), default=0))
+    return describe_cell(cells, max((i for i, cell in enumerate(cells) if chosen(cell)), default=0), line)
 
 
 def check_all_ran(chapter: Chapter, path: Path) -> None:

@@ -21,9 +21,14 @@ class Refused(yaml.MarkedYAMLError):
 class PlainLoader(yaml.SafeLoader):
     """Refuses aliases, tags, dates, keys that are no text or given twice, what cannot be a number, and deep nesting."""
 
-    depth = 0
+    def __init__(self, stream):
+        super().__init__(stream)
+        self.depth = 0
+        self.keys: list[str] = []  # around what is being read; an error leaves them as they were when it was met
 
     def compose_node(self, parent, index):
+        if isinstance(index, yaml.ScalarNode):  # the value of that key
+            self.keys.append(index.value)
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
             raise refusal(f"the alias *{event.anchor[:LONGEST_NAME]} (write the value out)", event)
@@ -36,11 +41,16 @@ class PlainLoader(yaml.SafeLoader):
         self.depth -= 1
         if node.tag not in PLAIN:
             raise refusal(f"{shown(node.value)}, which YAML takes for a {node.tag.split(':')[-1]} (quote it)", event)
+        node.keys = self.keys.copy()
+        if isinstance(index, yaml.ScalarNode):
+            self.keys.pop()
         return node
 
     def construct_object(self, node, deep=False):
+        self.keys = node.keys
         try:
             value = super().construct_object(node, deep)
+            self.keys = node.keys  # no more those of what is inside
         except ValueError as error:
             raise refusal(f"{shown(node.value)}, which is no number", node) from error
         if isinstance(value, int) and abs(value) >= BEYOND:
@@ -82,13 +92,21 @@ def read_yaml(path: Path) -> object:
 
 def parse_yaml(content: bytes | str, source: str) -> object:
     """Raises FgqError that says where in `source` it is no plain YAML."""
+    keys: list[str] = []
     try:
-        return yaml.load(content.decode("utf-8") if isinstance(content, bytes) else content, PlainLoader)
+        loader = PlainLoader(content.decode("utf-8") if isinstance(content, bytes) else content)
+        try:
+            return loader.get_single_data()
+        finally:
+            keys = loader.keys
+            loader.dispose()
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two for signs and numbers that are none
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
+        inside = f" (in {'.'.join(key[:LONGEST_NAME] for key in keys[:DEEPEST])})" if keys else ""
         problem = one_line(getattr(error, "problem", None) or str(error))
-        raise FgqError(f"{source}{where}: {'' if isinstance(error, Refused) else 'not YAML: '}{problem}") from error
+        told = "" if isinstance(error, Refused) else "not YAML: "
+        raise FgqError(f"{source}{where}: {told}{problem}{inside}") from error
 
 
 def shown(value: object) -> str:

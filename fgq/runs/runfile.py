@@ -131,7 +131,7 @@ def read_replay(path: Path, content: dict, steps: list[Step]) -> Replay:
 def read_step(path: Path, entry: object, defaults: dict, earlier: tuple[str, ...]) -> Step:
     entry = {"chapter": entry} if isinstance(entry, str) else entry
     if not isinstance(entry, dict):
-        raise FgqError(f"{path}: a chapter entry must be a name or a mapping, not {shown(entry)}")
+        raise FgqError(f"{path}: chapters: an entry must be a name or a mapping, not {shown(entry)}")
     name = entry.get("chapter", "entry")
     check_name(name, f"{path}: chapter")
     check_fields(entry, CHAPTER_KINDS, {"chapter"}, f"{path}: chapter {name}")

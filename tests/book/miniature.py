@@ -44,7 +44,9 @@ def write_co3d(root: Path) -> None:
     """Two categories, a sequence for calibration and one to test in each."""
     rooms = [[build_room(2 * place + index, 6, 42, 56) for index in range(2)] for place in range(2)]
     names = ("1_1_1", "2_2_2")
-    categories = {name: dict(zip(names, pair, strict=True)) for name, pair in zip(("apple", "bench"), rooms, strict=True)}
+    categories = {
+        name: dict(zip(names, pair, strict=True)) for name, pair in zip(("apple", "bench"), rooms, strict=True)
+    }
     co3d.write(root, categories)
     for category in categories:
         path = root / category / "set_lists/set_lists_fewview_dev.json"
@@ -63,7 +65,5 @@ def write_seven_scenes(root: Path) -> None:
 
 def enlarged(room: Room, times: int) -> Room:
     """Every pixel `times` times in both directions; only the fields that the writers put on disk."""
-    images, depth = (
-        values.repeat(times, axis=1).repeat(times, axis=2) for values in (room.images, room.depth)
-    )
+    images, depth = (values.repeat(times, axis=1).repeat(times, axis=2) for values in (room.images, room.depth))
     return replace(room, images=images, depth=depth)

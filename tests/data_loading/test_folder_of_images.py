@@ -58,6 +58,9 @@ def test_with_a_count_the_pictures_are_cut_into_clips_of_neighbours(tmp_path):
     clips = load(tmp_path, count=3, frames=3)
     assert [levels(clip) for clip in clips] == [[0, 1, 2], [1, 2, 3], [3, 4, 5]]
     assert [clip.name for clip in clips] == [f"{tmp_path.name}-000{start}" for start in (0, 1, 3)]
+    moved = load(tmp_path, count=3, frames=3, seed=2)
+    assert [levels(clip) for clip in moved] == [[2, 3, 4], [3, 4, 5], [0, 1, 2]]
+    assert levels(load(tmp_path, frames=3, seed=2)[0]) == levels(load(tmp_path, frames=3)[0])
     assert clips.frame_list.sequences[clips[2].name] == ("3.png", "4.png", "5.png")
     assert len(load(tmp_path, count=64)) == 4  # of four frames, and no clip comes twice
     with pytest.raises(FgqError, match="8 frames a clip asked for, but no folder has more than 7 pictures"):

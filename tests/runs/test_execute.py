@@ -53,6 +53,11 @@ def test_provenance_says_what_made_a_chapter(executed_once):
     assert set(found["artefacts"]) == {"sum-0.txt", "sum-1.txt"}
     assert 0.1 < found["seconds"] < 60
     assert 2e7 < found["peak_memory_bytes"] < 2e9  # a Python kernel without torch
+    assert found["peak_gpu_bytes"] is None
+    assert [cell["cell"] for cell in found["cells"]] == [1, 2, 3, 4]
+    assert found["cells"][2]["line"] == "for s in seeds:"
+    assert 0 <= sum(cell["seconds"] for cell in found["cells"]) < found["seconds"]
+    assert isinstance(found["energy_joules"], dict) or "not known" in found["energy_joules"]
     assert {"device", "platform", "finished", "source_hash", "code_hash"} <= found.keys()
 
 
@@ -88,7 +93,9 @@ def test_a_crash_keeps_what_was_finished_and_the_run_goes_on_from_there(fresh_bo
         fresh_book.execute()
     message = str(caught.value)
     assert "\n" not in message
-    assert "chapter second, code cell 2 of 3 (from pathlib import Path): ZeroDivisionError: division by zero" in message
+    where = "code cell 2 of 3, line 2 (later = 1 / (factor - 10))"
+    assert f"chapter second, {where}: ZeroDivisionError: division by zero" in message
+    assert f"artefacts: {fresh_book.out / 'artefacts'}" in message
     partial = nbformat.read(fresh_book.out / "unfinished" / "second.ipynb", as_version=4)
     assert any(output.output_type == "error" for cell in partial.cells for output in cell.get("outputs", []))
     assert not (fresh_book.out / "notebooks" / "second.ipynb").exists()
@@ -111,7 +118,9 @@ def test_a_failing_cell_is_named(executed_book, code, kind, told):
     executed_book.edit(executed_book.pages / "first.md", LAST_LINE, code)
     with pytest.raises(kind) as caught:
         executed_book.execute(cell_seconds=2 if "sleep" in code else None)
-    assert f"chapter first, code cell 4 of 4 ({code.splitlines()[0]}): {told}" in str(caught.value)
+    raised = "SceneError" in code
+    place = f", line 2 ({code.splitlines()[1]})" if raised else f" ({code.splitlines()[0]})"
+    assert f"chapter first, code cell 4 of 4{place}: {told}" in str(caught.value)
     assert isinstance(caught.value, FgqError) == (kind is FgqError)
     # the earlier result is still there to read
     assert outputs(executed_book, "first")[-1][0].text.startswith("4 0.5 a")

@@ -191,7 +191,8 @@ def test_a_crash_of_a_chapter_is_status_1(executed_book, monkeypatch, capsys):
     status, lines = through_command_line(monkeypatch, capsys, "run", executed_book.run_file, "--out", executed_book.out)
     assert status == 1
     assert lines[-1].startswith(
-        "fgq: chapter second, code cell 2 of 3 (from pathlib import Path): IndexError: list index"
+        'fgq: chapter second, code cell 2 of 3, line 2 (value = [][0] + int(Path("sum-0.txt").read_text()) * factor): '
+        "IndexError: list index"
     )
     assert not any("Traceback" in line for line in lines)
 
