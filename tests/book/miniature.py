@@ -1,4 +1,4 @@
-"""A random VGGT in VGGT-1B's layout and datasets of a few frames in their public ones, for whole editions of the book."""
+"""A random VGGT in the layout of VGGT-1B, and datasets of a few frames in their public ones, for whole editions."""
 
 import json
 import sys

@@ -35,4 +35,5 @@ def test_papermill_runs_a_chapter_with_values_from_the_line_and_from_a_file(fold
 
 def test_what_papermill_would_only_warn_of_is_refused_in_the_notebook(folder):
     done = typed(folder, "papermill", "intro.ipynb", "refused.ipynb", "-p", "modelname", "vggt-tiny")
-    assert done.returncode != 0 and "this notebook has no parameter 'modelname'; did you mean model_name?" in done.stderr
+    told = "this notebook has no parameter 'modelname'; did you mean model_name?"
+    assert done.returncode != 0 and told in done.stderr
