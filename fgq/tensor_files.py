@@ -62,10 +62,16 @@ def save_tensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], what: str = "the file"
 ) -> None:
     """One safetensors file with checksums of every tensor and of the metadata. Raises FgqError as `whole_file`."""
+    header = with_checksums(tensors, metadata)
+    with whole_file(path, what) as part:
+        write_tensors(part, tensors, header)
+
+
+def with_checksums(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata of a file that holds these tensors."""
     checksums = {name: checksum(tensors[name]) for name in sorted(tensors)}
     about = dict(metadata) | {CHECKSUMS: json.dumps(checksums)}
-    with whole_file(path, what) as part:
-        write_tensors(part, tensors, about | {ABOUT_CHECKSUM: about_checksum(about)})
+    return about | {ABOUT_CHECKSUM: about_checksum(about)}
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -115,10 +121,35 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     return metadata
 
 
+class Contents:
+    """Where the tensors of a safetensors file lie.
+
+    Their bytes are read a piece at a time, not mapped: looking at them fills no memory, and what is mapped stays
+    untouched. Raises FgqError for what is no safetensors file, and for one that is cut short.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        with opened(path), self.path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+        self.places = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
+        self.start = 8 + length
+
+    def checksum(self, name: str) -> str:
+        """As `checksum` of the tensor."""
+        start, end = self.places[name]
+        digest = hashlib.sha256()
+        with self.path.open("rb") as file:
+            file.seek(self.start + start)
+            for place in range(start, end, PIECE):
+                digest.update(file.read(min(PIECE, end - place)))
+        return digest.hexdigest()[:DIGITS]
+
+
 class Verifier:
     """Compares the tensors of a file with their checksums; finds nothing wrong with a file that has none.
 
-    Bytes are read a piece at a time, not mapped: looking at them fills no memory, and what is mapped stays untouched.
     Raises DamagedFile for a header that is not as it was written, and FgqError for what is no safetensors file.
     """
 
@@ -129,27 +160,14 @@ class Verifier:
         except (ValueError, TypeError, RecursionError) as error:
             raise DamagedFile(f"{path}: its checksums cannot be read: copy or make it again") from error
         if self.checksums:
-            with self.path.open("rb") as file:
-                (length,) = struct.unpack("<Q", file.read(8))
-                header = json.loads(file.read(length))
-            self.places = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
-            self.start = 8 + length
-            if self.places.keys() != self.checksums.keys():
+            self.contents = Contents(path)
+            if self.contents.places.keys() != self.checksums.keys():
                 raise DamagedFile(f"{path}: its tensors' names are not as they were written: copy or make it again")
 
     def check(self, name: str) -> None:
         """Raises DamagedFile for a tensor that is not as it was written."""
-        if name in self.checksums and self.found(name) != self.checksums[name]:
+        if name in self.checksums and self.contents.checksum(name) != self.checksums[name]:
             raise DamagedFile(f"{self.path}: tensor {name} is not as it was written (checksum): copy or make it again")
-
-    def found(self, name: str) -> str:
-        start, end = self.places[name]
-        digest = hashlib.sha256()
-        with self.path.open("rb") as file:
-            file.seek(self.start + start)
-            for place in range(start, end, PIECE):
-                digest.update(file.read(min(PIECE, end - place)))
-        return digest.hexdigest()[:DIGITS]
 
 
 def read_tensors(path: str | Path, names: Collection[str] | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -89,9 +89,11 @@ def quantize(
     if executor is not None and recipe.block_inputs == "quantized":
         raise RecipeError("with block_inputs='quantized' each block waits for the one before: leave executor away")
     weights = find_weights(recipe, fisher, model)
+    origin = None
     if recipe.weighting == "fisher" or recipe.deals_bits:
-        recipe = replace(recipe, estimator=fisher.estimator if isinstance(fisher, FisherTable) else None)
-    result = Result(model, in_place, round_parts(model, recipe), Seen.of(scenes))
+        origin = fisher.origin() if isinstance(fisher, FisherTable) else None
+        recipe = replace(recipe, estimator=None if origin is None else origin["estimator"])
+    result = Result(model, in_place, round_parts(model, recipe), Seen.of(scenes), origin)
     if not scenes and not recipe.needs_scenes:
         return round_blindly(result, wanted, recipe, seed)
     check_scenes(scenes, recipe)

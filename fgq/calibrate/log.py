@@ -51,7 +51,7 @@ class Quantization:
     """How a model was quantized: the recipe, the seed, one log a block, and one a part that was rounded beside them.
 
     Kept as `model.quantization`. `seen` are the scenes that were given to calibrate on, of which the recipe may have
-    chosen some.
+    chosen some. `fisher` is the origin of the table that was given (`FisherTable.origin`), where the recipe uses one.
     """
 
     recipe: Recipe
@@ -59,17 +59,21 @@ class Quantization:
     blocks: tuple[BlockLog, ...]
     parts: tuple[PartLog, ...] = ()
     seen: Seen = field(default_factory=Seen)
+    fisher: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold; `from_dict` gives an equal value back."""
         blocks = [asdict(block) for block in self.blocks]
         parts = [asdict(part) for part in self.parts]
         about = {"recipe": self.recipe.to_dict(), "seed": self.seed, "blocks": blocks, "parts": parts}
-        return about | {"seen": asdict(self.seen)}
+        return about | {"seen": asdict(self.seen), "fisher": self.fisher}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Quantization":
         blocks = tuple(BlockLog(**block) for block in values["blocks"])
         parts = tuple(PartLog(**part) for part in values.get("parts", ()))  # which older models do not state
         seen = Seen.from_dict(values["seen"]) if "seen" in values else Seen()  # nor these
-        return cls(Recipe.from_dict(values["recipe"]), values["seed"], blocks, parts, seen)
+        fisher = values.get("fisher")
+        if not isinstance(fisher, dict | None):
+            raise TypeError(f"its fisher is a {type(fisher).__name__}")
+        return cls(Recipe.from_dict(values["recipe"]), values["seed"], blocks, parts, seen, fisher)

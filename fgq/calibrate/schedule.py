@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
@@ -28,8 +29,8 @@ from fgq.vggt.saved import PARTS
 class Result:
     """The quantized model as it comes into being: block by block in the model itself, or at the end as a copy of it."""
 
-    def __init__(self, model: VGGT, in_place: bool, parts: Parts, seen: Seen):
-        self.model, self.in_place, self.parts, self.seen = model, in_place, parts, seen
+    def __init__(self, model: VGGT, in_place: bool, parts: Parts, seen: Seen, fisher: dict[str, Any] | None = None):
+        self.model, self.in_place, self.parts, self.seen, self.fisher = model, in_place, parts, seen, fisher
         self.fixed: dict[str, QuantizedBlock] = {}
         self.logs: dict[str, BlockLog] = {}
 
@@ -52,7 +53,7 @@ class Result:
             small = copy.deepcopy(self.model, memo=memo)
         install(small, self.parts)
         logs = tuple(self.logs[name] for name in self.model.config.block_names if name in self.logs)
-        small.quantization = Quantization(recipe, seed, logs, part_logs, self.seen)
+        small.quantization = Quantization(recipe, seed, logs, part_logs, self.seen, self.fisher)
         return small.eval()
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from fgq.checkpoint.hub import HubOptions, fetch_snapshot, is_hub_id
 from fgq.errors import FgqError
+from fgq.shards import check_shards
 from fgq.tensor_files import CHECKSUMS, DamagedFile, read_metadata
-from fgq.vggt.saved import CONFIG_FILE, INDEX_FILE, QUANTIZATION_FILE, TORCH_INDEX_FILE, WEIGHTS_FILE
+from fgq.vggt.saved import BASE, CONFIG_FILE, INDEX_FILE, QUANTIZATION_FILE, TORCH_INDEX_FILE, WEIGHTS_FILE
 from fgq.writing import reason
 
 SHIPPED = Path(__file__).parent.parent / "weights"  # models that come with the package
@@ -27,7 +28,7 @@ class ModelFiles:
     weights: tuple[Path, ...]  # one file, or all shards
     config: dict
     quantization: dict
-    stated: dict[str, dict]  # the content of both files as the weights file itself states it
+    stated: dict[str, dict]  # the content of both files as the weights file itself states it, and of a delta its base
     index: dict[str, str] = field(default_factory=dict)  # shard's file name by tensor name
 
     @property
@@ -64,6 +65,12 @@ def find_place(name: str, path: Path, hub: HubOptions | None) -> ModelFiles:
     )
 
 
+def weights_name(name_or_path: str | Path) -> str:
+    """What results call these weights: a file's or folder's own name, without where it lies; else the name given."""
+    path = Path(name_or_path)
+    return path.resolve().name if path.exists() else str(name_or_path)
+
+
 def shipped_models() -> list[str]:
     return sorted(file.parent.name for file in SHIPPED.glob(f"*/{CONFIG_FILE}"))
 
@@ -95,6 +102,7 @@ def indexed(index: Path, source: str) -> ModelFiles:
             f"{index.parent}: {index.name} names {len(names)} shards, of which {len(missing)} are not there "
             f"({', '.join(missing)}): copy or download them"
         )
+    check_shards(index)
     return described(source, tuple(index.parent / name for name in names), index.parent, shard_of)
 
 
@@ -125,7 +133,7 @@ def weight_file(folder: Path) -> Path:
 
 def described(source: str, weights: tuple[Path, ...], folder: Path, index: dict[str, str] | None = None) -> ModelFiles:
     """With config.json and quantization.json of the folder, and where they are not there, as the weights state them."""
-    stated = stated_in(weights[0]) if len(weights) == 1 else {}
+    stated = stated_in(weights[0])  # where fgq wrote several, each says the same
     paths = (folder / CONFIG_FILE, folder / QUANTIZATION_FILE)
     config, quantization = (read_json(path) if path.is_file() else stated.get(path.name, {}) for path in paths)
     return ModelFiles(source, weights, config, quantization, stated, index or {})
@@ -141,7 +149,7 @@ def stated_in(weights: Path) -> dict[str, dict]:
         raise
     except FgqError:
         return {}
-    names = [name for name in (CONFIG_FILE, QUANTIZATION_FILE) if name in metadata and CHECKSUMS in metadata]
+    names = [name for name in (CONFIG_FILE, QUANTIZATION_FILE, BASE) if name in metadata and CHECKSUMS in metadata]
     return {name: parse_json(metadata[name], f"{weights}: its {name}") for name in names}
 
 

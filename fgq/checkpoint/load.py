@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fgq.checkpoint.files import ModelFiles, find_files
+from fgq.checkpoint.delta import Base, inherit
+from fgq.checkpoint.files import ModelFiles, find_files, weights_name
 from fgq.checkpoint.hub import HubOptions
-from fgq.checkpoint.quantized import rebuild
+from fgq.checkpoint.quantized import check_method, check_packed, hold_packed, rebuild
 from fgq.checkpoint.tensors import list_tensors, stream_tensors
 from fgq.errors import FgqError
 from fgq.tensor_files import aligned
@@ -29,6 +30,7 @@ def load_model(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
     verify: bool = True,
+    base: str | Path | None = None,
 ) -> VGGT:
     """A VGGT ready to run, in `dtype` (or its name, such as "bfloat16") on `device` (the CPU unless told).
 
@@ -51,12 +53,17 @@ def load_model(
     What fgq saved has a checksum for every tensor, which is compared first, reading the file once without keeping it in
     memory; without `verify` it is not. Files of others have none.
 
+    A delta (see `fgq.checkpoint.save_delta`) needs the full-precision model that it was made from: `base` is its name
+    or path. Every tensor of the base is compared, unless without `verify`.
+
     Names and shapes must fit exactly; only the track head's tensors are left out, with a warning, and named in
     `model.omitted_tensors`. Raises FgqError, one line, for everything else; `fgq.vggt.weights.MisfitError` has lists.
     """
     dtype, device = find_dtype(dtype), find_device(device)
     files = find_files(name_or_path, HubOptions(revision, cache_dir, local_files_only))
+    based_on = None if base is None else find_files(base, HubOptions(None, cache_dir, local_files_only))
     model, omitted = outline(files)
+    inherited = inherit(files, based_on, verify)
     if not files.quantization and dtype is None:
         dtype = torch.float32
 
@@ -64,17 +71,14 @@ def load_model(
         # Both return the tensor itself where nothing changes.
         return aligned(tensor.to(device, dtype if tensor.is_floating_point() else None))
 
-    fill(model, dict(stream_tensors(files, place, set(omitted), verify)), files.source)
+    state = dict(stream_tensors(files, place, set(omitted), verify))
+    state |= {name: place(tensor) for name, tensor in inherited}
+    fill(model, state, files.source)
+    check_packed(model, files.source)
     report_omitted(model, omitted, files.source)
     if not files.quantization:
         model.name_or_path = weights_name(name_or_path)
     return model.eval()
-
-
-def weights_name(name_or_path: str | Path) -> str:
-    """What results call these weights: a file's or folder's own name, without where it lies; else the name given."""
-    path = Path(name_or_path)
-    return path.resolve().name if path.exists() else str(name_or_path)
 
 
 def outline(files: ModelFiles) -> tuple[VGGT, tuple[str, ...]]:
@@ -82,14 +86,26 @@ def outline(files: ModelFiles) -> tuple[VGGT, tuple[str, ...]]:
 
     Raises FgqError for whatever makes `load_model` refuse the files, apart from the values.
     """
-    listing = list_tensors(files)
+    listing = all_tensors(files)
+    config = dict(files.config)
+    others = config.pop("quantization_config", None)  # where transformers keeps what it knows of
+    if others:
+        method = others.get("quant_method") if isinstance(others, dict) else others
+        check_method(method, f"{files.source}: the quantization_config in config.json")
     shapes = {name: tuple(tensor.shape) for name, tensor in listing.items()}
-    model = empty_model(build_config(files.config, shapes, files.source))
+    model = empty_model(build_config(config, shapes, files.source))
     if files.quantization:
         rebuild(model, files.quantization, files.source)
+        hold_packed(model, listing)
     omitted = check_fit(model, listing, files.source)
     check_copies(model.config, files)
     return model, omitted
+
+
+def all_tensors(files: ModelFiles) -> dict[str, Tensor]:
+    """Every tensor in the files, and of a delta every one that it takes from its base, without storage."""
+    base = Base.read(files)
+    return list_tensors(files) | ({} if base is None else base.outline())
 
 
 def check_copies(config: VGGTConfig, files: ModelFiles) -> None:

@@ -1,5 +1,6 @@
 """Which blocks and parts of a checkpoint are quantized, and how: quantization.json."""
 
+from collections.abc import Collection
 from dataclasses import fields
 
 import torch
@@ -9,9 +10,10 @@ from fgq.affine import BlockSpec, QuantizedBlock, empty_quantized_block
 from fgq.calibrate import Quantization
 from fgq.calibrate.parts import install, with_layers
 from fgq.errors import FgqError
-from fgq.quant import Grid
+from fgq.quant import Grid, PackedLinear
+from fgq.quant.packed_linear import quantized_layers
 from fgq.vggt import VGGT, VGGTConfig
-from fgq.vggt.saved import FORMAT, OWN_ACTIVATIONS, PARTS
+from fgq.vggt.saved import FORMATS, METHOD, PACKED_NAME, PARTS
 from fgq.writing import reason
 
 SIDES = ("weight", "activation")
@@ -22,12 +24,14 @@ UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, OverflowError, Re
 def rebuild(model: VGGT, description: dict, source: str) -> None:
     """Puts empty quantized blocks, without storage, where the description has some, and sets `model.quantization`.
 
-    Raises FgqError, naming `source`, for a description of another format, an unknown block or an unknown choice.
+    Raises FgqError, naming `source`, for a description of another method or format, an unknown block or an unknown
+    choice.
     """
-    if description.get("format") not in (FORMAT, OWN_ACTIVATIONS):
+    check_method(description.get("quant_method", METHOD), f"{source}: quantization.json")
+    if description.get("format") not in FORMATS:
         raise FgqError(
-            f"{source}: quantization.json has format {description.get('format')!r}, this fgq reads {FORMAT!r} and "
-            f"{OWN_ACTIVATIONS!r}: use the fgq that wrote it"
+            f"{source}: quantization.json has format {description.get('format')!r}, this fgq reads "
+            f"{', '.join(map(repr, FORMATS))}: use the fgq that wrote it, or a newer one"
         )
     blocks, parts, called = (description.get(field, kind()) for field, kind in FIELDS.items())
     for field, kind in FIELDS.items():
@@ -44,6 +48,32 @@ def rebuild(model: VGGT, description: dict, source: str) -> None:
     model.name_or_path = called
     calibration = description.get("calibration")
     model.quantization = read_calibration(calibration, source) if calibration is not None else None
+
+
+def check_method(method: object, source: str) -> None:
+    """Raises FgqError for codes that other software made, whose values depend on what it does with them."""
+    if method != METHOD:
+        raise FgqError(
+            f"{source} states quant_method {method!r}, of which fgq knows nothing but the name: load the model with "
+            "the software that made it"
+        )
+
+
+def hold_packed(model: VGGT, names: Collection[str]) -> None:
+    """Puts empty layers with packed codes, without storage, where the files hold packed ones."""
+    for path, layer in list(quantized_layers(model)):
+        if f"{path}{PACKED_NAME}" in names:
+            model.set_submodule(path, PackedLinear.like(layer))
+
+
+def check_packed(model: VGGT, source: str) -> None:
+    """Raises FgqError where packed codes, once read, are not of the shape and type that they should have."""
+    for path, layer in quantized_layers(model):
+        try:
+            if isinstance(layer, PackedLinear):
+                layer.check()
+        except FgqError as error:
+            raise FgqError(f"{source}: {path}: {error}: copy it or save the model again") from error
 
 
 def read_grid(content: dict) -> Grid:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fgq.checkpoint.files import TORCH_SUFFIXES, ModelFiles
 from fgq.errors import FgqError
-from fgq.tensor_files import Verifier
+from fgq.tensor_files import Contents, Verifier, checksum
 from fgq.writing import reason
 
 NOT_WEIGHTS = {
@@ -71,6 +71,16 @@ def stream_tensors(
                 again = map_tensors(path)
                 mapped = {name: again[name] for name in remaining}
                 del again
+
+
+def tensor_checksums(files: ModelFiles, names: Collection[str]) -> Iterator[tuple[str, str]]:
+    """By name, the checksums of those tensors that the files hold, without keeping them in memory."""
+    for path in files.weights:
+        if path.suffix in TORCH_SUFFIXES:
+            yield from ((name, checksum(tensor)) for name, tensor in map_torch(path).items() if name in names)
+        else:
+            contents = Contents(path)
+            yield from ((name, contents.checksum(name)) for name in sorted(contents.places) if name in names)
 
 
 def map_tensors(path: Path) -> dict[str, Tensor]:

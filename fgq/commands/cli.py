@@ -29,6 +29,7 @@ from fgq.commands.options import (
     given_fields,
     where,
 )
+from fgq.commands.packing import apply_delta, pack
 from fgq.commands.pictures import predict, render
 from fgq.commands.runs import run
 from fgq.commands.scenes import scenes_of
@@ -42,7 +43,7 @@ app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
 app.add_typer(datasets, name="datasets")
-for verb in (info, random_weights, render, predict, run, sweep, compare):
+for verb in (info, pack, apply_delta, random_weights, render, predict, run, sweep, compare):
     app.command()(verb)
 
 
@@ -125,6 +126,9 @@ def quantize(
     ] = None,
     token_dir: Annotated[Path | None, typer.Option(help="folder of these files")] = None,
     workers: Annotated[int, typer.Option(help="processes that share blocks and cores", min=1, max=MOST_WORKERS)] = 1,
+    packed: Annotated[
+        bool, typer.Option("--packed/--unpacked", help="codes at their own width, or a byte each")
+    ] = True,
 ) -> None:
     """Quantize a model, calibrating it (on 64 clips of 4 frames, unless told) if the recipe learns, and save it.
 
@@ -152,7 +156,8 @@ def quantize(
         options |= {} if token_budget is None else {"token_budget": token_budget}
         with process_pool(workers) if workers > 1 else nullcontext() as executor:
             options["executor"] = executor
-            fgq.quantize(full, scenes, recipe=plan, fisher=table, seed=seed, in_place=True, **options).save(out)
+            small = fgq.quantize(full, scenes, recipe=plan, fisher=table, seed=seed, in_place=True, **options)
+        small.save(out, packed)
         shutil.rmtree(unfinished)
     typer.echo(f"quantized model: {out}")
 

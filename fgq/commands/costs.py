@@ -11,6 +11,8 @@ from fgq.writing import check_new_folder
 # Of bits and bit-operations in a table.
 AVERAGES = {"macs": "{:.4g}".format, "bit-operations": "{:.4g}".format}
 AVERAGES |= dict.fromkeys(("weight bits", "activation bits", "a mac"), "{:.3f}".format)
+STORED = dict.fromkeys(("codes", "scales", "transforms", "rest", "sum"), lambda size: f"{size / 1e6:.3f}")
+STORED |= dict.fromkeys(("of float32", "of bfloat16"), "{:.4f}".format)
 MOST_FORESEEN = 256  # frames; foreseeing takes a tenth of a second for each
 
 
@@ -27,7 +29,7 @@ def info(
     cache_dir: Annotated[Path | None, typer.Option(help="of the hub's files; its own where not given")] = None,
     local_files_only: Annotated[bool, typer.Option("--local-files-only", help="ask no network")] = False,
 ) -> None:
-    """A model's parts, the bytes of each recipe, a quantized model's average bits and bit-operations.
+    """A model's parts, the bytes of each recipe, a quantized model's bytes by kind, average bits and bit-operations.
 
     With --frames or --size also memory and time of a forward pass.
     """
@@ -41,7 +43,11 @@ def info(
     about = Info.open(model, dtype, HubOptions(**hub))
     config = about.outline().config
     clip = Input.parse(frames or 1, size or str(config.img_size)) if frames or size or measure else None
-    typer.echo(f"{model}: {about.files.num_bytes / 1e6:.2f} MB on the disk\n\n{about.parts().to_string()}")
+    typer.echo(
+        f"{model}: {about.files.num_bytes / 1e6:.2f} MB on the disk{about.form()}\n\n{about.parts().to_string()}"
+    )
+    if about.files.quantization:
+        typer.echo(f"\nMB by what they are for:\n{about.stored().to_string(formatters=STORED)}")
     told = about.dtype or about.outline().dtype
     typer.echo(f"\nMB of weights by recipe, what is not quantized in {str(told).removeprefix('torch.')}:")
     typer.echo(recipe_sizes(config, told).to_string())

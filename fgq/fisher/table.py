@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from fgq.errors import FgqError
 from fgq.fisher.merge import WEIGHT_FLOOR, block_weights, merge_tasks, weights_of_tasks
-from fgq.tensor_files import read_tensors, save_tensors
+from fgq.tensor_files import checksum, read_tensors, save_tensors
 from fgq.vggt import VGGT
 from fgq.vggt.weights import fingerprint
 from fgq.writing import check_file, reason
@@ -103,6 +104,11 @@ class FisherTable:
                 f"the Fisher table was estimated on other weights (model {self.model_hash[:12]}): estimate it on this "
                 "model"
             )
+
+    def origin(self) -> dict[str, Any]:
+        """Where the values came from, and their checksum, as plain values that JSON can hold."""
+        about = {name: value for name, value in asdict(self).items() if name not in (*TENSORS, "block_names")}
+        return json.loads(json.dumps(about)) | {"checksum": checksum(self.values)}
 
     def save(self, path: str | Path) -> None:
         """Writes one safetensors file, its tensors and the rest as JSON in its header. Raises FgqError."""

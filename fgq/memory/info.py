@@ -6,14 +6,18 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
+from fgq.checkpoint.delta import Base
 from fgq.checkpoint.files import ModelFiles, find_files
 from fgq.checkpoint.hub import HubOptions
-from fgq.checkpoint.load import find_device, find_dtype, outline
+from fgq.checkpoint.load import all_tensors, find_device, find_dtype, outline
 from fgq.errors import FgqError
 from fgq.memory.bit_operations import average_bits, bit_operations
 from fgq.memory.forward import forecast
 from fgq.memory.measure import Measured
 from fgq.memory.speed import predict_seconds
+from fgq.memory.stored import stored_bytes
+from fgq.quant import PackedLinear, unpack_layers
+from fgq.quant.packed_linear import quantized_layers
 from fgq.vggt.size import part_sizes
 
 GIGABYTE = 10**9
@@ -64,7 +68,22 @@ class Info:
         return model if self.dtype is None else model.to(self.dtype)
 
     def parts(self) -> pd.DataFrame:
-        return part_sizes(self.outline())
+        return part_sizes(unpack_layers(self.outline()))
+
+    def stored(self) -> pd.DataFrame:
+        """As `stored_bytes` of the files, or of a delta with what it takes from its base; in the types they have."""
+        model, omitted = outline(self.files)
+        kept = {name: tensor for name, tensor in all_tensors(self.files).items() if name not in omitted}
+        return stored_bytes(model, kept)
+
+    def form(self) -> str:
+        """In words, how a quantized model is stored; nothing for others."""
+        if not self.files.quantization:
+            return ""
+        packed = any(isinstance(layer, PackedLinear) for _, layer in quantized_layers(self.outline()))
+        told = ", codes packed at their own width" if packed else ", a byte a code"
+        base = Base.read(self.files)
+        return told if base is None else f"{told}, a delta that lacks {len(base.inherited)} tensors of {base.name}"
 
     def bits_text(self) -> str:
         """What a quantized model says of its bits: recipe and setting, such as flatquant + S8, W4A4S8."""

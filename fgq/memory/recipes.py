@@ -23,8 +23,8 @@ def recipe_sizes(
 
     The columns "codes" (at `weight_bits`, or the recipe's own, without gaps), "scales" (one for an output channel, or
     for `weight_group` of its weights; with zero points and clipping factors), "transforms" and "not quantized"
-    (encoder, heads, norms and biases) add up to "packed". "saved now" is what `model.save` writes: a byte a code. All
-    but the codes are in `dtype`.
+    (encoder, heads, norms and biases) add up to "packed", which is what `model.save` writes where it packs, but for
+    gaps at the ends of rows; "saved now" is what it writes otherwise: a byte a code. All but the codes are in `dtype`.
     """
     rest = bytes_outside_blocks(config, dtype)
     rows = {}

@@ -12,7 +12,8 @@ PACKAGE = Path(str(importlib.resources.files("fgq")))
 MAKING = {"__pycache__", "commands", "provenance", "runs", "sweeps", "training"}
 SHOWN = tuple(path for path in sorted(PACKAGE.iterdir()) if path.name not in MAKING)
 # Of this, what only costs, draws, reads and writes decides no number; a new room counts until it is named here.
-AROUND = {"__init__.py", "__main__.py", "checkpoint", "export", "memory", "plots", "processes.py", "writing.py"}
+AROUND = {"__init__.py", "__main__.py", "checkpoint", "export", "memory", "plots"}
+AROUND |= {"processes.py", "shards.py", "writing.py"}
 COMPUTING = tuple(path for path in SHOWN if path.name not in AROUND)
 COUNTED = {".py", ".safetensors"}  # beside config.json; model cards and curves may be edited
 

@@ -4,13 +4,14 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int8, Int64
 from torch import Tensor, nn
 
 from fgq.errors import FgqError
 from fgq.quant.clipping import Clip, FixedClip, clip_range
 from fgq.quant.grid import Grid, decode
-from fgq.quant.rounders import Rounder, to_nearest
+from fgq.quant.packing import pack_codes
+from fgq.quant.rounders import Codes, Rounder, to_nearest
 from fgq.quant.symmetric import RoundSymmetrically
 from fgq.vggt.described import Described
 
@@ -88,13 +89,17 @@ class QuantizedLinear(Described):
         if weight_grid.is_off:
             self.register_buffer("weight", torch.zeros(out, width))
         else:
-            self.register_buffer("codes", torch.zeros(out, width, dtype=torch.int8))
-            groups = weight_grid.num_groups(width)
-            self.register_buffer("scale", torch.ones(out, groups))
-            if not weight_grid.symmetric:
-                self.register_buffer("zero", torch.zeros(out, groups, dtype=torch.int8))
+            self.reserve()
         self.register_buffer("bias", torch.zeros(out))
         self.clip = FixedClip.whole(clips)
+
+    def reserve(self) -> None:
+        """Buffers for codes, scales and zero points."""
+        out, width, groups = self.out_features, self.in_features, self.weight_grid.num_groups(self.in_features)
+        self.register_buffer("codes", torch.zeros(out, width, dtype=torch.int8))
+        self.register_buffer("scale", torch.ones(out, groups))
+        if not self.weight_grid.symmetric:
+            self.register_buffer("zero", torch.zeros(out, groups, dtype=torch.int8))
 
     @torch.no_grad()
     def store(
@@ -108,11 +113,18 @@ class QuantizedLinear(Described):
         if self.weight_grid.is_off:
             self.weight = weight.detach().clone()
         else:
-            self.codes, self.scale, zero = rounder(weight.detach(), self.weight_grid)
-            if zero is not None:
-                self.zero = zero
+            self.keep(*rounder(weight.detach(), self.weight_grid))
         self.bias = bias.detach().clone()
         self.clip = clip
+
+    def keep(self, codes: Tensor, scale: Tensor, zero: Tensor | None) -> None:
+        self.codes, self.scale = codes, scale
+        if zero is not None:
+            self.zero = zero
+
+    def kept(self) -> Codes:
+        """Codes [out, in] and zero points [out, groups] int8, scales [out, groups]; no zero points where symmetric."""
+        return self.codes, self.scale, None if self.weight_grid.symmetric else self.zero
 
     def forward(
         self, x: Float[Tensor, "*tokens width"], special: Int64[Tensor, " special"] | None = None
@@ -121,14 +133,26 @@ class QuantizedLinear(Described):
         x = quantize_kinds(x, self.activation_grid, self.clip, self.special_grid, special)
         if self.weight_grid.is_off:
             return join_parts(multiply_parts(x, self.weight.to(x.dtype))) + self.bias
+        products = join_parts(multiply_parts(x, self.multipliers(x.dtype)))
         if self.weight_grid.group is not None:
-            values = decode(self.codes, self.scale, None if self.weight_grid.symmetric else self.zero)
-            return (join_parts(multiply_parts(x, values.to(x.dtype))) + self.bias).to(x.dtype)
-        codes = self.codes.to(x.dtype)
-        if not self.weight_grid.symmetric:
-            codes = codes - self.zero.to(x.dtype)
+            return (products + self.bias).to(x.dtype)
         # The scale belongs to an output channel, so it can wait until after the product.
-        return torch.addcmul(self.bias, join_parts(multiply_parts(x, codes)), self.scale[:, 0]).to(x.dtype)
+        return torch.addcmul(self.bias, products, self.scale[:, 0]).to(x.dtype)
+
+    def multipliers(self, dtype: torch.dtype) -> Float[Tensor, "out width"]:
+        """What the input is multiplied by."""
+        return multipliers(*self.kept(), self.weight_grid, dtype)
+
+    def packed_state(self) -> dict[str, Tensor] | None:
+        if self.weight_grid.is_off:
+            return None
+        codes, scale, zero = self.kept()
+        bits, shape = self.weight_grid.bits, codes.new_tensor(codes.shape, dtype=torch.int64)
+        state = {"weight_packed": pack_codes(codes, bits), "weight_scale": scale, "weight_shape": shape}
+        if zero is not None:
+            state["weight_zero_point"] = pack_codes(zero.T.contiguous(), bits).T.contiguous()
+        own = ("codes", "scale", "zero")
+        return state | {name: tensor for name, tensor in self.state_dict().items() if name not in own}
 
     def description(self) -> dict[str, Any]:
         return {"weight": asdict(self.weight_grid), "activation": asdict(self.activation_grid)}
@@ -136,3 +160,12 @@ class QuantizedLinear(Described):
     def extra_repr(self) -> str:
         special = f", special tokens={self.special_grid}" if self.special_grid is not None else ""
         return f"weight={self.weight_grid}, activation={self.activation_grid}{special}"
+
+
+def multipliers(
+    codes: Int8[Tensor, "rows width"], scale: Tensor, zero: Tensor | None, grid: Grid, dtype: torch.dtype
+) -> Float[Tensor, "rows width"]:
+    """The weight's values where groups have scales of their own, else whole numbers, whose scale waits."""
+    if grid.group is not None:
+        return decode(codes, scale, zero).to(dtype)
+    return codes.to(dtype) if zero is None else codes.to(dtype) - zero.to(dtype)

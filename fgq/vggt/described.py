@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Described(nn.Module):
@@ -10,4 +10,11 @@ class Described(nn.Module):
 
     def description(self) -> dict[str, Any] | None:
         """How, as plain values that JSON can hold; None in full precision."""
+        return None
+
+    def packed_state(self) -> dict[str, Tensor] | None:
+        """Its state dict with integer codes packed at their own width; None where it has no codes itself.
+
+        Raises FgqError for codes that do not fit into the bits that are stated.
+        """
         return None

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from fgq.errors import FgqError
+from fgq.shards import LIMIT
 from fgq.tensor_files import aligned
 from fgq.vggt.aggregator import Aggregator, FrameTokens, Images
 from fgq.vggt.attention import LayerScale
@@ -124,9 +125,12 @@ class VGGT(PreTrainedModel):
         layers = {*self.config.dpt_layers, self.config.depth - 1}
         return {2 * layer + second for layer in layers for second in (0, 1)}
 
-    def save(self, folder: str | Path) -> None:
-        """Writes a folder that `fgq.load_model` reads, quantized blocks included."""
-        save(self, folder)
+    def save(self, folder: str | Path, packed: bool = False, shard_bytes: int = LIMIT) -> None:
+        """Writes a folder that `fgq.load_model` reads, quantized blocks included.
+
+        `packed`: integer codes at their own width, not a byte each. See `fgq.vggt.saved.save`.
+        """
+        save(self, folder, packed, shard_bytes)
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
         """As transformers does it (shards, `push_to_hub`), and with what `fgq.load_model` needs of quantized blocks."""
