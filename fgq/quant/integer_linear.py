@@ -18,7 +18,8 @@ class IntegerLinear(Described):
 
     It computes what the layer inside it computes, with the same codes of weight and input; the sums are exact, where
     those of floating point are rounded, so that outputs agree to about 1e-6. The layer keeps its buffers: packed codes
-    stay packed and are unpacked at each call. Raises FgqError where one side is not quantized, or where the kernel is not exact here.
+    stay packed, and are unpacked at each call. Raises FgqError where one side is not quantized, and for a kernel that
+    is not exact here.
     """
 
     def __init__(self, layer: QuantizedLinear, kernel: str):

@@ -10,6 +10,7 @@ from fgq.quant import FixedClip, Grid, QuantizedLinear, quantize_kinds, quantize
 from fgq.quant.integer import Coded, CodedWeight, encode_kinds, encode_tokens, multiply_parts
 from fgq.quant.integer_linear import IntegerLinear
 from fgq.quant.kernels import KERNELS, Kernel, available, check, findings, fits_float32, fits_int32, padded
+from fgq.quant.packed_linear import PackedLinear
 
 CPU = torch.device("cpu")
 WIDTH, TOKENS = 24, 7
@@ -90,6 +91,7 @@ def test_a_layer_gives_what_the_fake_one_gives(weight_grid, num_clips, kernel):
     assert found.dtype == expected.dtype and found.shape == expected.shape
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     assert IntegerLinear(fake, kernel).description() == fake.description()
+    assert torch.equal(IntegerLinear(PackedLinear.of(fake), kernel)(x, special), found)
 
 
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=lambda kernel: kernel.name)
