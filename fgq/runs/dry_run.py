@@ -49,9 +49,11 @@ def look_ahead(
     lacks = [found.lack for found in weights.values() if found.lack]
     speeds: dict[Size, Speeds] = {}
     told: dict[str, Costs | None] = {}
+    wanting: dict[str, list[str]] = {}  # what is lacking, and the chapters that want it
     for step in steps:
         name = step.chapter.name
-        lacks += [f"{name}: {lack}" for lack in (*missing_data(step), *missing_gpu(step, machine))]
+        for lack in (*missing_data(step), *missing_gpu(step, machine)):
+            wanting.setdefault(lack, []).append(name)
         told[name] = None
         size = find_size(step, weights, machine)
         work = size and count_work(run, step, size.config)
@@ -61,13 +63,17 @@ def look_ahead(
                     empty_model(size.config), size.frames, size.height, size.width, size.dtype, size.device
                 )
             told[name] = costs(work, size, speeds[size])
-            lacks += does_not_fit(name, told[name], machine)
+            for lack in does_not_fit(told[name], machine):
+                wanting.setdefault(lack, []).append(name)
+    lacks += [
+        f"{', '.join(names) if len(names) < len(steps) else 'every chapter'}: {lack}" for lack, names in wanting.items()
+    ]
     disk = sum(each.disk for each in told.values() if each) + sum(found.download for found in weights.values())
     if disk > machine.disk:
         lacks.append(
             f"{disk / GIGABYTE:.1f} GB of disk are needed and {machine.disk / GIGABYTE:.1f} GB are free: choose --out"
         )
-    return Outlook(told, licences, tuple(dict.fromkeys(lacks)))
+    return Outlook(told, licences, tuple(lacks))
 
 
 def models_of(steps: list[Step]) -> list[str]:
@@ -101,11 +107,11 @@ def find_size(step: Step, weights: dict[str, Weights], machine: Machine) -> Size
     )
 
 
-def does_not_fit(name: str, needed: Costs, machine: Machine) -> list[str]:
+def does_not_fit(needed: Costs, machine: Machine) -> list[str]:
     """What is certainly too small for the chapter, also where its need was overestimated."""
     kinds = {"memory": (needed.host, machine.memory), "GPU memory": (needed.gpu, machine.gpu)}
     return [
-        f"{name}: at least {wanted.low / GIGABYTE:.1f} GB of {kind} are needed and {free / GIGABYTE:.1f} GB are free: "
+        f"at least {wanted.low / GIGABYTE:.1f} GB of {kind} are needed and {free / GIGABYTE:.1f} GB are free: "
         "fewer scenes, frames or pixels take less"
         for kind, (wanted, free) in kinds.items()
         if wanted is not None and free is not None and wanted.low > free
