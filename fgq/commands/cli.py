@@ -165,7 +165,10 @@ def quantize(
 @app.command()
 def evaluate(
     model: str,
-    dataset: Dataset = "playroom",
+    dataset: Annotated[str | None, typer.Option(help="dataset of the scenes; playroom where not given")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="a published evaluation, such as fgq-co3d: fgq datasets protocols lists all")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="split of the scenes; test where not given")] = None,
     count: Count = None,
     frames: Frames = None,
@@ -177,37 +180,49 @@ def evaluate(
     ] = None,
     only_read: Annotated[bool, typer.Option(help="a smaller set, where sequences cannot be read")] = False,
     reference: Annotated[str | None, typer.Option(help="full-precision model to measure the deviation from")] = None,
-    clouds: Annotated[str, typer.Option(help="points looked up in a cloud: fast (1,000) or full (as published)")] = (
-        "fast"
-    ),
+    clouds: Annotated[
+        str | None,
+        typer.Option(help="points looked up in a cloud: full, or fast (1,000), unless a protocol says"),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="file of the report (.csv); its frame list goes beside it")] = None,
     device: Device = None,
     dtype: Annotated[str | None, typer.Option(help="of the model; where not given float32, or as it was saved")] = None,
 ) -> None:
-    """Measure pose, depth and points of a model (on a dataset's published frames, or 128 rendered clips of 4)."""
+    """Measure pose, depth and points of a model (on a dataset's published frames, or 128 rendered clips of 4).
+
+    With --protocol also beside the numbers of the paper, where it has such.
+    """
     import fgq
+    from fgq.commands.published import beside
     from fgq.data.frozen import freeze
+    from fgq.data.protocols import find_protocol
     from fgq.metrics.points import FAST_CLOUDS, FULL_CLOUDS
 
-    protocols = {"fast": FAST_CLOUDS, "full": FULL_CLOUDS}
-    if clouds not in protocols:
-        raise FgqError(f"--clouds {clouds}: choose {' or '.join(protocols)}")
+    looked_up = {None: None, "fast": FAST_CLOUDS, "full": FULL_CLOUDS}
+    if clouds not in looked_up:
+        raise FgqError(f"--clouds {clouds}: choose fast or full")
+    if protocol is not None and dataset is None:
+        dataset = find_protocol(protocol).dataset
+    dataset = dataset or "playroom"
     if out:
         out = check_file(out)
     place = where(device, dtype)
     usual = {"split": "test", "count": 128, "frames": 4, "seed": 0} if dataset == "playroom" else {}
     choice = {"split": split, "count": count, "frames": frames, "seed": seed, "frame_list": frame_list}
+    choice |= {"protocol": protocol}
     measured = fgq.load_model(model, **place)
     full = fgq.load_model(reference, place["device"]) if reference else None
     if getattr(full, "quantization", None) is not None:
         raise FgqError(f"--reference {reference}: is quantized itself: give the full-precision model")
     scenes = scenes_of(dataset, measured, usual, choice | {"size": size, "root": root})
     scenes = scenes[:] if only_read else scenes
-    report = fgq.evaluate(measured, scenes, reference=full, clouds=protocols[clouds])
+    report = fgq.evaluate(measured, scenes, reference=full, clouds=looked_up[clouds])
     if out:
         report.save(out)
         freeze(scenes, out.with_suffix(".frames.json"))
     typer.echo(report.summary().to_string(index=False))
+    if protocol is not None:
+        typer.echo(beside(report))
 
 
 def main() -> None:

@@ -31,9 +31,10 @@ def info(
 ) -> None:
     """A model's parts, the bytes of each recipe, a quantized model's bytes by kind, average bits and bit-operations.
 
-    With --frames or --size also memory and time of a forward pass.
+    With --frames or --size also memory and time of a forward pass, and how many such frames fit into what is free.
     """
     import pandas as pd
+    import torch
 
     from fgq.checkpoint.hub import HubOptions
     from fgq.memory.info import Info, Input, measured_row
@@ -65,6 +66,14 @@ def info(
         costs["measured"] = measured_row(found)
     typer.echo(f"\n{clip} on {device}:")
     typer.echo(pd.DataFrame(costs).T.to_string(na_rep=""))
+    gpu = device if device.startswith("cuda") else "cuda"
+    for place in ("cpu", gpu) if torch.cuda.is_available() else ("cpu",):
+        found = about.limit(clip, place)
+        typer.echo(
+            f"At most {found.frames} frames of {clip.width} × {clip.height} pixels fit into the "
+            f"{found.free_bytes / 1e9:.1f} GB that are free on {place}: {found.weight_bytes / 1e9:.2f} GB of weights, "
+            f"{found.frame_bytes / 1e6:.1f} MB for each of many frames"
+        )
 
 
 def random_weights(

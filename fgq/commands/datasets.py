@@ -1,4 +1,4 @@
-"""The commands `fgq datasets` and `fgq datasets check`."""
+"""The commands `fgq datasets`, `fgq datasets check` and `fgq datasets protocols`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,10 @@ datasets = typer.Typer(add_completion=False)
 
 @datasets.callback(invoke_without_command=True)
 def show(context: typer.Context) -> None:
-    """Datasets, what each needs on disk, and its published frames; `check` verifies a download."""
+    """Datasets, what each needs on disk, and its published frames.
+
+    `check` verifies a download, `protocols` lists published evaluations.
+    """
     if context.invoked_subcommand is not None:
         return
     from fgq.data.check import listing
@@ -42,3 +45,14 @@ def check(
         broken = len({problem.sequence for problem in found.problems})
         raise FgqError(f"{about}, {len(found.problems)} problems in {broken} sequences: mend them, or download again")
     typer.echo(f"{about}; nothing is wrong (frame list {found.frame_list.hash[:16]})")
+
+
+@datasets.command()
+def protocols() -> None:
+    """Published evaluations by name: what they take and how they measure, for fgq evaluate --protocol."""
+    from fgq.data.protocols import PROTOCOLS
+
+    for name, protocol in PROTOCOLS.items():
+        typer.echo(f"{name}\n  takes    {protocol}\n  source   {protocol.source}")
+        if protocol.unlike:
+            typer.echo(f"  unlike   {'; '.join(protocol.unlike)}")

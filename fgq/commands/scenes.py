@@ -9,8 +9,8 @@ import typer
 def scenes_of(dataset: str, model, usual: dict, given: dict):
     """Scenes with the options `given` (not None), and those of the command's `usual` ones that the dataset has.
 
-    Pictures from disk are brought to the model's size and patches unless told. Each sequence that cannot be read
-    becomes a line on the error stream.
+    Pictures from disk are brought to the model's size and patches, or to the width of a `protocol`, unless told. Each
+    sequence that cannot be read becomes a line on the error stream.
     """
     import fgq
     from fgq.data import find_dataset
@@ -18,7 +18,8 @@ def scenes_of(dataset: str, model, usual: dict, given: dict):
 
     known = inspect.signature(find_dataset(dataset)).parameters
     if "patch_size" in known:
-        usual = usual | {"size": model.config.img_size, "patch_size": model.config.patch_size}
+        size = {} if given.get("protocol") else {"size": model.config.img_size}
+        usual = usual | size | {"patch_size": model.config.patch_size}
     options = {name: value for name, value in usual.items() if name in known}
     options |= {name: value for name, value in given.items() if value is not None}
     with warnings.catch_warnings():

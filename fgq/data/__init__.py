@@ -8,6 +8,7 @@ from pathlib import Path
 from fgq.data.disjoint import check_disjoint
 from fgq.data.frozen import freeze, frozen_path, with_frozen_frames
 from fgq.data.loaded import LoadedScenes
+from fgq.data.protocols import find_protocol
 from fgq.data.sampling import About, check_whole
 from fgq.data.scene import Scene, SceneError
 from fgq.errors import FgqError
@@ -31,6 +32,8 @@ MODULES = {  # each with its `load` and its description DATASET
 }
 # More than any of these is a slip of the keyboard, which would run for days.
 MOST = {"count": 100_000, "frames": 10_000}
+# Options of which a result tells otherwise: its frame list says which frames, the model which patches.
+UNLISTED = ("every", "frame_list", "patch_size")
 
 
 def dataset_names() -> list[str]:
@@ -54,23 +57,33 @@ def find_dataset(name: str) -> Callable[..., LoadedScenes]:
 
 
 def load_scenes(
-    name: str,
+    name: str | None = None,
     split: str | None = None,
     count: int | None = None,
     frames: int | None = None,
     seed: int | None = None,
     root: str | Path | None = None,
     size: int | tuple[int, int] | None = None,
+    protocol: str | None = None,
     **options,
 ) -> LoadedScenes:
     """`count` scenes of `frames` frames of a dataset; what is not given is the dataset's own default.
 
     `split` is such as "train", "calibration" or "test"; `root` is the folder of a dataset on disk; `size` is in
-    pixels, one number or (height, width); further options belong to the dataset (see its module).
+    pixels, one number or (height, width); further options belong to the dataset (see its module). `protocol` names a
+    published evaluation (`fgq.data.protocols`), such as "fgq-co3d", in the place of a dataset: what is not given is as
+    it says, and what is given is told by `departures` of the result.
     The result is a list with `frame_list`, the frames that were asked for, and `failures`: sequences that could not be
-    read do not stop the others; each is warned of (UnreadableSequences). Raises FgqError for an unknown dataset, an
-    option that the dataset does not have, counts below 1 or above what `MOST` allows, and when nothing can be read.
+    read do not stop the others; each is warned of (UnreadableSequences). Raises FgqError for an unknown dataset or
+    protocol, a protocol of another dataset, an option that the dataset does not have, counts below 1 or above what
+    `MOST` allows, and when nothing can be read.
     """
+    followed = None if protocol is None else find_protocol(protocol)
+    if followed is not None and name not in (None, followed.dataset):
+        raise FgqError(f"the protocol {protocol} is of {followed.dataset}, not of {name}: leave one of them away")
+    if name is None and followed is None:
+        raise FgqError(f"no dataset and no protocol: name a dataset, one of {', '.join(dataset_names())}")
+    name = name if followed is None else followed.dataset
     load = find_dataset(name)
     for field, value in (("count", count), ("frames", frames)):
         if value is not None:
@@ -79,14 +92,17 @@ def load_scenes(
                 raise FgqError(f"{name}: {field} {value} is more than {MOST[field]}, the most at once: ask for fewer")
     named = {"split": split, "count": count, "frames": frames, "seed": seed, "root": root, "size": size}
     given = {field: value for field, value in named.items() if value is not None} | options
+    if followed is not None:
+        given = followed.request(given)
     known = inspect.signature(load).parameters
     unknown = [field for field in given if field not in known]
     if unknown:
         raise FgqError(f"{name} has no option {', '.join(unknown)}; it has {', '.join(known)}")
     kept = frozen_path(name, given)
-    if kept is None:
-        return load(**given)
-    reused = "frame_list" in known and "frame_list" not in given and kept.is_file()
+    reused = kept is not None and kept.is_file() and "frame_list" in known and "frame_list" not in given
     scenes = load(**(with_frozen_frames(given, kept) if reused else given))
-    freeze(scenes, kept)
+    if kept is not None:
+        freeze(scenes, kept)
+    if followed is not None:
+        scenes.follow(followed, {field: value for field, value in options.items() if field not in UNLISTED})
     return scenes

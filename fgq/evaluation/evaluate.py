@@ -18,7 +18,7 @@ from fgq.evaluation.statistics import mean_interval
 from fgq.metrics.depth import depth_errors
 from fgq.metrics.deviation import deviations
 from fgq.metrics.measure import Missing, Values, count_valid_pixels, measure
-from fgq.metrics.points import FAST_CLOUDS, CloudProtocol
+from fgq.metrics.points import FAST_CLOUDS, FULL_CLOUDS, CloudProtocol
 from fgq.metrics.table import METRICS
 from fgq.vggt import TASK_OUTPUT, VGGT, Predictions
 
@@ -35,6 +35,13 @@ def scene_frames_hash(scenes: list[Scene], name: str) -> str:
     if not isinstance(scenes, LoadedScenes) or name not in scenes.frame_list.sequences:
         return ""
     return scenes.frame_list.only([name]).hash[:HASH_DIGITS]
+
+
+def protocol_columns(scenes: list[Scene]) -> dict[str, str]:
+    """By which published protocol scenes were loaded, and in what otherwise; empty where by none."""
+    if not isinstance(scenes, LoadedScenes) or scenes.protocol is None:
+        return {"protocol": "", "departures": ""}
+    return {"protocol": scenes.protocol.name, "departures": "; ".join(scenes.departures)}
 
 
 def unread_rows(rows: list[dict], scenes: list[Scene]) -> list[dict]:
@@ -85,7 +92,7 @@ def evaluate(
     reference: VGGT | list[Predictions] | None = None,
     batch_size: int = 8,
     progress: bool = True,
-    clouds: CloudProtocol = FAST_CLOUDS,
+    clouds: CloudProtocol | None = None,
     run: str = "",
 ) -> Report:
     """Every metric of every scene, as a tidy `Report`; see `fgq.metrics.table` for names and units.
@@ -93,11 +100,14 @@ def evaluate(
     Accuracy is measured where a scene has the truth for it; a scene without gets a row with an empty value and a note,
     and so does a sequence that `fgq.load_scenes` could not read: never a smaller denominator. With a `reference` (the
     full-precision model, or its `predict`ions of these scenes) the deviations from it are measured too. `clouds` says
-    how many points the nearest-neighbour measures look up (FULL_CLOUDS is the published protocol, normals included),
-    `run` is a free label for the rows.
+    how many points the nearest-neighbour measures look up: FULL_CLOUDS, normals included, where the scenes follow a
+    published protocol that asks for it, else FAST_CLOUDS. `run` is a free label for the rows.
     Raises FgqError for no scenes, NaN predictions, references of other scenes, and scenes that calibrated the model.
     """
     check_disjoint(seen_by(model), scenes)
+    if clouds is None:
+        protocol = scenes.protocol if isinstance(scenes, LoadedScenes) else None
+        clouds = FULL_CLOUDS if protocol is not None and protocol.full_clouds else FAST_CLOUDS
     started = time.perf_counter()
     predictions = predict(model, scenes, batch_size, progress)
     seconds = (time.perf_counter() - started) / len(scenes)
@@ -106,6 +116,7 @@ def evaluate(
     if reference is not None:
         check_reference(reference, predictions, scenes)
     about = {"run": run, **describe(model), "frame_list": frames_hash(scenes), "clouds": str(clouds.points or "all")}
+    about |= protocol_columns(scenes)
     rows = []
     bar = tqdm(scenes, desc="measuring", unit="scene", disable=not progress, leave=False)
     for index, (scene, prediction) in enumerate(zip(bar, predictions, strict=True)):

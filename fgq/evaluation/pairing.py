@@ -11,7 +11,7 @@ from fgq.metrics.table import CLOUDS, METRICS
 
 SEPARATOR = "/"
 AVERAGED = "run model recipe weight_bits activation_bits seed dataset split task metric unit".split()
-AVERAGED += ["higher_is_better", "device", "clouds", "calibration", "calibration_list"]
+AVERAGED += ["higher_is_better", "device", "clouds", "calibration", "calibration_list", "protocol", "departures"]
 
 
 def by_seed_and_scene(part: pd.DataFrame, scenes: Iterable[str] | None = None) -> np.ndarray:
@@ -35,10 +35,12 @@ def paired(mine: pd.DataFrame, theirs: pd.DataFrame) -> tuple[np.ndarray, np.nda
     return by_seed_and_scene(mine, scenes) - base, base
 
 
-def check_one_dataset(frame: pd.DataFrame) -> None:
-    datasets = sorted(frame.dataset.unique())
-    if len(datasets) > 1:
-        raise FgqError(f"there are results of several datasets ({', '.join(datasets)}): choose .only(dataset=…)")
+def check_one_set(frame: pd.DataFrame) -> None:
+    """Raises FgqError for several datasets or protocols; rows that name no protocol, as earlier ones, go with any."""
+    for column in ("dataset", "protocol"):
+        names = sorted(set(frame[column].fillna("")) - {""}) if column in frame else []
+        if len(names) > 1:
+            raise FgqError(f"there are results of several {column}s ({', '.join(names)}): choose .only({column}=…)")
 
 
 def check_same_seeds(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:

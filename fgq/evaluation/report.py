@@ -13,7 +13,7 @@ from fgq.evaluation.pages import html_page, summary_markdown
 from fgq.evaluation.pairing import (
     by_category,
     by_seed_and_scene,
-    check_one_dataset,
+    check_one_set,
     check_same_scenes,
     check_same_seeds,
     paired,
@@ -28,6 +28,7 @@ COLUMNS = ["run", *MODEL, "seed", "dataset", "scene", "task", "metric", "value",
 COLUMNS += ["valid_pixels", "seconds", "note"]
 # Reports of earlier versions lack them.
 FURTHER = ["model", "split", "frame_list", "frames", "device", "clouds", "calibration", "calibration_list"]
+FURTHER += ["protocol", "departures"]
 TEXTS = ["run", "recipe", "dataset", "scene", "task", "metric", "unit", "note", *FURTHER]
 KINDS = {  # of the other columns: what pandas makes of them when all is well
     **dict.fromkeys(["weight_bits", "activation_bits", "seed", "valid_pixels"], ("whole numbers", is_integer_dtype)),
@@ -45,7 +46,8 @@ class Report:
     Where there are further columns, model names the full-precision weights, split is the scene's, frame_list the hash
     of all frames of an evaluation, frames that of the scene's, device where the model ran, clouds how many points of a
     cloud were looked up; calibration is the dataset and split that a quantized model was calibrated on,
-    calibration_list the hash of those frames.
+    calibration_list the hash of those frames; protocol is the published evaluation that the scenes were loaded by, and
+    departures in what they were not.
 
     A number of a set is the mean of its scenes' numbers, AUC included (each scene's own pairs first, then scenes).
     """
@@ -92,9 +94,9 @@ class Report:
         """Mean, 95 % interval, number of seeds and of scenes, by model and metric.
 
         `failed` counts scenes with an empty value; the mean of the others would be of another set, so there is none.
-        `seed` is the bootstrap's. Raises FgqError when the report holds several datasets.
+        `seed` is the bootstrap's. Raises FgqError when the report holds several datasets or protocols.
         """
-        check_one_dataset(self.frame)
+        check_one_set(self.frame)
         rows = []
         for (*model, metric), part in self.frame.groupby([*MODEL, "metric"], sort=False):
             table = by_seed_and_scene(part)
@@ -111,10 +113,10 @@ class Report:
         reference's mean with the difference's own sign; `harm` is the same with positive for worse. The reference has
         one seed, or the same seeds (then paired by seed too); the interval then covers the draw of seeds and the draw
         of scenes. Metrics that the reference lacks are left out. `seed` is the bootstrap's. Raises FgqError when
-        scenes, their valid pixels, datasets or seeds differ, when the reference holds several models, or when both
-        share no metric.
+        scenes, their valid pixels, datasets, protocols or seeds differ, when the reference holds several models, or
+        when both share no metric.
         """
-        check_one_dataset(pd.concat([self.frame, reference.frame]))
+        check_one_set(pd.concat([self.frame, reference.frame]))
         if len(reference.frame[MODEL].drop_duplicates()) != 1:
             raise FgqError("the reference report holds several models: choose one with .only(recipe=…)")
         rows = []

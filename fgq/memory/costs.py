@@ -8,7 +8,7 @@ import torch
 
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
-from fgq.evaluation.evaluate import as_rows, describe, frames_hash, scene_frames_hash
+from fgq.evaluation.evaluate import as_rows, describe, frames_hash, protocol_columns, scene_frames_hash
 from fgq.evaluation.report import Report
 from fgq.memory.bit_operations import bit_operations
 from fgq.memory.peak import PeakBytes, synchronize
@@ -32,7 +32,7 @@ def measure_costs(model: VGGT, scenes: list[Scene], repeats: int = REPEATS, run:
         raise FgqError("no scenes to measure: load some with fgq.load_scenes")
     if repeats < 1:
         raise FgqError(f"repeats is {repeats}; it must be at least 1")
-    about = {"run": run, **describe(model), "frame_list": frames_hash(scenes)}
+    about = {"run": run, **describe(model), "frame_list": frames_hash(scenes), **protocol_columns(scenes)}
     rows = []
     for scene in scenes:
         images = scene.images.to(model.device, model.dtype)

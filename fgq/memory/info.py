@@ -13,6 +13,7 @@ from fgq.checkpoint.load import all_tensors, find_device, find_dtype, outline
 from fgq.errors import FgqError
 from fgq.memory.bit_operations import average_bits, bit_operations
 from fgq.memory.forward import forecast
+from fgq.memory.limit import Clips, Limit, free_bytes
 from fgq.memory.measure import Measured
 from fgq.memory.speed import predict_seconds
 from fgq.memory.stored import stored_bytes
@@ -103,6 +104,11 @@ class Info:
         model = self.outline()
         seconds = predict_seconds(model, expected, clip.height, clip.width, model.dtype, device)
         return cost_row(expected.weight_bytes, expected.activation_bytes, seconds)
+
+    def limit(self, clip: Input, device: str = "cpu") -> Limit:
+        """The most frames of the clip's size that fit into what is free there now; see `fgq.memory.limit`."""
+        place = find_device(device)
+        return Clips(self.outline(), clip.height, clip.width, place).limit(free_bytes(place))
 
 
 def measured_row(found: Measured) -> pd.Series:

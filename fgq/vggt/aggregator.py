@@ -6,13 +6,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fgq.vggt.attention import Block, RotaryTable, patch_positions
+from fgq.errors import FgqError
+from fgq.vggt.attention import Assembled, Block, RotaryTable, patch_positions
 from fgq.vggt.config import BlockName, VGGTConfig
 from fgq.vggt.encoder import Encoder
 from fgq.vggt.token_kinds import special_rows
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # ImageNet statistics of RGB in [0, 1], as DINOv2 was trained
 IMAGE_STD = (0.229, 0.224, 0.225)
+
+TOKENS_AT_A_TIME = 2**14  # that an encoder or block works on: its layers hold some ten numbers for each channel of one
 
 Images = Float[Tensor, "batch frames 3 height width"]
 FrameTokens = Float[Tensor, "all_frames tokens channels"]  # batch * frames
@@ -26,13 +29,14 @@ class FrameLayout:
 
     def __init__(self, batch: int, frames: int, rows: int, columns: int, config: VGGTConfig, device=None):
         self.batch, self.frames, self.rows, self.columns = batch, frames, rows, columns
-        positions = patch_positions(rows, columns, config.num_special_tokens, device)
-        head_dim = config.embed_dim // config.num_heads
-        special = config.num_special_tokens
-        self.of_frame, self.of_clip = (
-            RotaryTable(positions.repeat(n, 1), head_dim, special=special_rows(n, len(positions), special, device))
-            for n in (1, frames)
-        )
+        self.positions = patch_positions(rows, columns, config.num_special_tokens, device)
+        self.head_dim, self.num_special = config.embed_dim // config.num_heads, config.num_special_tokens
+        self.of_frame, self.of_clip = self.table(1), self.table(frames)
+
+    def table(self, frames: int) -> RotaryTable:
+        """Of so many frames of a clip, one after another, whichever they are."""
+        special = special_rows(frames, len(self.positions), self.num_special, self.positions.device)
+        return RotaryTable(self.positions.repeat(frames, 1), self.head_dim, special=special)
 
     @property
     def num_frames(self) -> int:
@@ -56,6 +60,22 @@ def run_block(
 ) -> Float[Tensor, "*frames tokens channels"]:
     """The block of that name (see `FrameLayout.arguments`)."""
     return block(*layout.arguments(name, tokens)).reshape(tokens.shape)
+
+
+def run_block_in_parts(
+    block: Block, name: str, tokens: FrameTokens, layout: FrameLayout, frames_chunk: int
+) -> FrameTokens:
+    """`run_block`, so many frames at a time: a frame block runs on them alone, a global one by `run_in_parts`."""
+    if not BlockName(name).is_global:
+        output = Assembled(len(tokens))
+        for part in tokens.split(frames_chunk):
+            output.append(block(part, layout.of_frame))
+        return output.values
+    of_each = max(1, frames_chunk // layout.batch)  # frames of each clip of the batch
+    counts = [min(of_each, layout.frames - start) for start in range(0, layout.frames, of_each)]
+    tables = {count: layout.table(count) for count in set(counts)}
+    sequence, rotary = layout.arguments(name, tokens)
+    return block(sequence, rotary, [tables[count] for count in counts]).reshape(tokens.shape)
 
 
 class Aggregator(nn.Module):
@@ -87,26 +107,43 @@ class Aggregator(nn.Module):
         patch = self.config.patch_size
         return FrameLayout(batch, frames, height // patch, width // patch, self.config, images.device)
 
-    def embed(self, images: Images) -> FrameTokens:
+    def embed(self, images: Images, frames_chunk: int | None = None) -> FrameTokens:
         """Images in [0, 1] to the first block's input: special tokens, then patches.
 
-        They are normalised in their own precision and read in that of the weights.
+        They are normalised in their own precision and read in that of the weights. The encoder sees `frames_chunk`
+        frames at a time, or all.
         """
         batch, frames = images.shape[:2]
         mean = images.new_tensor(IMAGE_MEAN).view(3, 1, 1)
         std = images.new_tensor(IMAGE_STD).view(3, 1, 1)
-        patches = self.patch_embed(((images - mean) / std).flatten(0, 1).to(self.camera_token.dtype))
+        encoded = Assembled(batch * frames)
+        for part in images.flatten(0, 1).split(frames_chunk or batch * frames):
+            encoded.append(self.patch_embed(((part - mean) / std).to(self.camera_token.dtype)))
+        patches = encoded.values
         special = torch.cat([self.camera_token, self.register_token], dim=2)[0].to(patches)  # [2, special, C]
         which = torch.ones(batch, frames, dtype=torch.long, device=images.device)
         which[:, 0] = 0
         return torch.cat([special[which.flatten()], patches], dim=1)
 
-    def outputs(self, images: Images) -> Iterator[FrameTokens]:
-        """The output of each block in running order; none is kept here once the next one is."""
+    def outputs(self, images: Images, frames_chunk: int | None = None) -> Iterator[FrameTokens]:
+        """The output of each block in running order; none is kept here once the next one is.
+
+        What looks at no other frame runs on `frames_chunk` frames at a time, which changes memory alone (and rounding,
+        below 1e-5 of the largest). Usually these are frames with 2^14 tokens together; where gradients are recorded,
+        which holds everything anyway, all frames. Raises FgqError for a chunk of no frames.
+        """
         layout = self.layout(images)
-        tokens = self.embed(images)
+        if frames_chunk is None and not torch.is_grad_enabled():
+            frames_chunk = max(1, TOKENS_AT_A_TIME // layout.of_frame.num_tokens)
+        if frames_chunk is not None and frames_chunk < 1:
+            raise FgqError(f"frames_chunk is {frames_chunk}; blocks and dense heads need at least one frame at a time")
+        in_parts = frames_chunk is not None and frames_chunk < layout.num_frames
+        tokens = self.embed(images, frames_chunk if in_parts else None)
         for name, block in self.blocks():
-            tokens = run_block(block, name, tokens, layout)
+            if in_parts and isinstance(block, Block):
+                tokens = run_block_in_parts(block, name, tokens, layout, frames_chunk)
+            else:
+                tokens = run_block(block, name, tokens, layout)
             yield tokens
 
     def forward(self, images: Images) -> list[FrameTokens]:

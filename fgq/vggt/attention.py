@@ -16,6 +16,7 @@ SHORT_SEQUENCE = {torch.float32: 128, torch.bfloat16: 768}
 
 Tokens = Float[Tensor, "batch tokens channels"]
 Heads = Float[Tensor, "batch heads tokens head_dim"]
+Keys = Float[Tensor, "batch heads all_tokens head_dim"]  # of all tokens, where queries are of some
 
 
 def patch_positions(
@@ -53,6 +54,10 @@ class RotaryTable:
         self.sin = angles.sin().to(dtype)
         self.special = special
 
+    @property
+    def num_tokens(self) -> int:
+        return self.cos.shape[-2]
+
     def rotate(self, x: Heads) -> Heads:
         """Turns queries or keys to their positions."""
         pieces = x.unflatten(-1, (2, 2, -1))  # axis, half of the axis' channels, channel
@@ -61,7 +66,7 @@ class RotaryTable:
         return x * self.cos.to(x.dtype) + turned * self.sin.to(x.dtype)
 
 
-def attend(q: Heads, k: Heads, v: Heads) -> Heads:
+def attend(q: Heads, k: Keys, v: Keys) -> Heads:
     """Softmax attention, by the kernel that is fastest here.
 
     torch's fused kernel never holds the [tokens, tokens] weights and picks its own backend by device and precision
@@ -75,6 +80,10 @@ def attend(q: Heads, k: Heads, v: Heads) -> Heads:
         weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         return weights.softmax(dim=-1) @ v
     return functional.scaled_dot_product_attention(q, k, v)
+
+
+def join_heads(x: Heads) -> Tokens:
+    return x.transpose(1, 2).flatten(2)
 
 
 class Attention(nn.Module):
@@ -92,11 +101,15 @@ class Attention(nn.Module):
 
     def mix(self, q: Tokens, k: Tokens, v: Tokens, rotary: RotaryTable | None) -> Tokens:
         """Everything between the projections."""
+        return join_heads(attend(*self.placed_heads(q, k, v, rotary)))
+
+    def placed_heads(self, q: Tokens, k: Tokens, v: Tokens, rotary: RotaryTable | None) -> tuple[Heads, Heads, Heads]:
+        """Queries, keys and values as they meet: normalised, turned to their positions, in one precision."""
         q, k, v = self.split_heads(q), self.split_heads(k), self.split_heads(v)
         q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
             q, k = rotary.rotate(q), rotary.rotate(k)
-        return attend(q.to(v.dtype), k.to(v.dtype), v).transpose(1, 2).flatten(2)
+        return q.to(v.dtype), k.to(v.dtype), v
 
 
 class Mlp(nn.Module):
@@ -121,6 +134,26 @@ class LayerScale(nn.Module):
         return x * self.gamma
 
 
+class Assembled:
+    """A tensor whose parts along an axis come one after another, without a moment that holds all of them twice."""
+
+    def __init__(self, length: int, axis: int = 0):
+        self.length, self.axis, self.filled = length, axis, 0
+        self.values: Tensor | None = None
+
+    def append(self, part: Tensor) -> None:
+        count = part.shape[self.axis]
+        if count == self.length:
+            self.values = part
+            return
+        if self.values is None:  # only the first part knows shape and precision
+            shape = list(part.shape)
+            shape[self.axis] = self.length
+            self.values = part.new_empty(shape)
+        self.values.narrow(self.axis, self.filled, count).copy_(part)
+        self.filled += count
+
+
 LINEARS = {"attn.qkv": 3, "attn.proj": 1, "mlp.fc1": 1, "mlp.fc2": 1}  # of a block: projections stacked in its weight
 
 # Applies the linear layer of that path to its input [batch, tokens, width]: one output a projection.
@@ -139,7 +172,12 @@ class Block(Described):
         self.mlp = Mlp(dim, 4 * dim, dim)
         self.ls2 = LayerScale(dim, layer_scale)
 
-    def forward(self, x: Tokens, rotary: RotaryTable | None = None) -> Tokens:
+    def forward(
+        self, x: Tokens, rotary: RotaryTable | None = None, parts: Sequence[RotaryTable] | None = None
+    ) -> Tokens:
+        """`parts` are tables of parts of a long sequence, one after another: see `run_in_parts`."""
+        if parts is not None:
+            return self.run_in_parts(x, parts)
         return self.run(x, rotary, partial(self.apply_linear, rotary=rotary))
 
     def run(self, x: Tokens, rotary: RotaryTable | None, linear: ApplyLinear) -> Tokens:
@@ -147,8 +185,30 @@ class Block(Described):
 
         Whoever quantizes, learns or watches a block says how its layers are applied, and nothing else.
         """
-        x = x + self.ls1(linear("attn.proj", self.attn.mix(*linear("attn.qkv", self.norm1(x)), rotary))[0])
+        return self.finish(x, self.attn.mix(*linear("attn.qkv", self.norm1(x)), rotary), linear)
+
+    def finish(self, x: Tokens, mixed: Tokens, linear: ApplyLinear) -> Tokens:
+        """Everything behind the attention: no token looks at another there."""
+        x = x + self.ls1(linear("attn.proj", mixed)[0])
         return x + self.ls2(linear("mlp.fc2", functional.gelu(linear("mlp.fc1", self.norm2(x))[0]))[0])
+
+    def run_in_parts(self, x: Tokens, parts: Sequence[RotaryTable]) -> Tokens:
+        """The same, part by part: of the whole sequence there are only the input, q, k, v and the output at once.
+
+        That is half of what `run` holds; products over other numbers of rows may round otherwise.
+        """
+        lengths = [rotary.num_tokens for rotary in parts]
+        linears = [partial(self.apply_linear, rotary=rotary) for rotary in parts]
+        heads = Assembled(x.shape[1], axis=2), Assembled(x.shape[1], axis=2), Assembled(x.shape[1], axis=2)
+        for tokens, rotary, linear in zip(x.split(lengths, dim=1), parts, linears, strict=True):
+            placed = self.attn.placed_heads(*linear("attn.qkv", self.norm1(tokens)), rotary)
+            for whole, part in zip(heads, placed, strict=True):
+                whole.append(part)
+        q, k, v = (whole.values for whole in heads)
+        output = Assembled(x.shape[1], axis=1)
+        for tokens, queries, linear in zip(x.split(lengths, dim=1), q.split(lengths, dim=2), linears, strict=True):
+            output.append(self.finish(tokens, join_heads(attend(queries, k, v)), linear))
+        return output.values
 
     def apply_linear(
         self, path: str, x: Float[Tensor, "batch tokens width"], rotary: RotaryTable | None = None

@@ -1,6 +1,6 @@
 """VGGT: images of a scene to cameras, depth and point maps (arXiv:2503.11651)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,11 +106,13 @@ class VGGT(PreTrainedModel):
 
         Without `return_tokens` only the block outputs that the heads read are kept. Every part runs in the precision of
         its own weights, and the heads also under autocast: `model.aggregator.to(torch.bfloat16)` halves most of the
-        memory and leaves the heads in float32. `frames_chunk` is explained at `read_heads`.
+        memory and leaves the heads in float32. `frames_chunk` frames at a time run through blocks and dense heads,
+        which changes memory alone (and rounding, below 1e-5 of the largest); usually as many as `Aggregator.outputs`
+        and `read_heads` choose.
         """
         images = self.check_images(images)
         batch, frames = images.shape[:2]
-        outputs = enumerate(self.aggregator.outputs(images))
+        outputs = enumerate(self.aggregator.outputs(images, frames_chunk))
         kept = {index: tokens for index, tokens in outputs if return_tokens or index in self.blocks_read}
         device = images.device.type
         with torch.autocast(device, enabled=False) if is_autocast_available(device) else nullcontext():
@@ -188,23 +190,34 @@ class VGGT(PreTrainedModel):
             predictions.pose_enc_list = tuple(poses)
             predictions.pose_enc = poses[-1]
         if "depth" in tasks:
-            raw, confidence = self.read_dense(self.depth_head, block_outputs, grid, frames_chunk)
-            predictions.depth = raw.exp().unflatten(0, (batch, frames))
+            depth, confidence = self.read_dense(self.depth_head, block_outputs, grid, frames_chunk, torch.exp)
+            predictions.depth = depth.unflatten(0, (batch, frames))
             predictions.depth_conf = confidence.unflatten(0, (batch, frames))
         if "points" in tasks:
-            raw, confidence = self.read_dense(self.point_head, block_outputs, grid, frames_chunk)
-            predictions.world_points = (raw.sign() * raw.abs().expm1()).unflatten(0, (batch, frames))
+            points, confidence = self.read_dense(self.point_head, block_outputs, grid, frames_chunk, signed_expm1)
+            predictions.world_points = points.unflatten(0, (batch, frames))
             predictions.world_points_conf = confidence.unflatten(0, (batch, frames))
         return predictions
 
     def read_dense(
-        self, head: DenseHead, block_outputs: BlockOutputs, grid: tuple[int, int], frames_chunk: int
+        self,
+        head: DenseHead,
+        block_outputs: BlockOutputs,
+        grid: tuple[int, int],
+        frames_chunk: int,
+        activate: Callable[[Tensor], Tensor],
     ) -> tuple[Float[Tensor, "all_frames height width values"], Float[Tensor, "all_frames height width"]]:
-        """One dense head on all frames: raw values and confidence."""
+        """One dense head on all frames: activated values and confidence."""
         parts = []
         for start in range(0, len(block_outputs[2 * self.config.depth - 1]), frames_chunk):
             frames = slice(start, start + frames_chunk)
             levels = [self.layer_tokens(block_outputs, layer, frames) for layer in self.config.dpt_layers]
-            parts.append(head([tokens[:, self.config.num_special_tokens :] for tokens in levels], *grid))
+            raw, confidence = head([tokens[:, self.config.num_special_tokens :] for tokens in levels], *grid)
+            parts.append((activate(raw), confidence))
         values, confidences = zip(*parts, strict=True)
         return torch.cat(values), torch.cat(confidences)
+
+
+def signed_expm1(raw: Tensor) -> Tensor:
+    """Of coordinates, which may be negative and far away: sign(x) (exp |x| − 1)."""
+    return raw.sign() * raw.abs().expm1()

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import signal
 import sys
 from dataclasses import replace
@@ -170,6 +171,8 @@ def test_info_tells_memory_and_time_as_measured(command, toy_model, tmp_path):
     assert status == 0 and "2 frames of 24 × 16 pixels on cpu" in out and "fgq w4a4" in out
     assert len(rows["predicted"]) == 4 and len(rows["measured"]) == 6  # what cannot be predicted is left empty
     assert float(rows["measured"][2]) > 0.1  # gigabytes of an interpreter with torch
+    most = re.search(r"At most (\d+) frames of 24 × 16 pixels fit into the [\d.]+ GB that are free on cpu: ", out)
+    assert int(most[1]) > 2
 
 
 def test_info_tells_the_bits_of_a_quantized_model(command, toy_model, tmp_path):

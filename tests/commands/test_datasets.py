@@ -118,3 +118,24 @@ def test_without_options_the_published_frames_are_taken(command, toy_model, clip
     assert command("evaluate", tmp_path / "toy", *arguments)[0] == 0
     kept = FrameList.load(tmp_path / "report.frames.json")
     assert kept.seed == 42 and [len(frames) for frames in kept.sequences.values()] == [10, 10]
+
+
+def test_a_published_protocol_is_followed_and_stands_beside_the_paper(command, toy_model, clips, tmp_path):
+    toy_model.save(tmp_path / "toy")
+    out = tmp_path / "report.csv"
+    arguments = ("--protocol", "fgq-realestate10k", "--root", clips, "--size", 16, "--out", out)
+    status, shown, _ = command("evaluate", tmp_path / "toy", *arguments)
+    assert status == 0 and "pose_auc@30" in shown
+    assert "The paper's protocol: RealEstate10K: 10 random frames" in shown
+    assert "What differs: 2 of 1,719 sequences; images 16 pixels wide, not 504; model " in shown
+    assert set(pd.read_csv(out).protocol) == {"fgq-realestate10k"}
+    status, _, lines = command("evaluate", tmp_path / "toy", "--protocol", "fgq-re10k", "--root", clips)
+    assert status == 2 and "no protocol is called 'fgq-re10k'" in lines[-1]
+    status, _, lines = command("evaluate", tmp_path / "toy", "--protocol", "fgq-dtu", "--dataset", "co3d")
+    assert status == 2 and "the protocol fgq-dtu is of dtu, not of co3d" in lines[-1]
+
+
+def test_protocols_are_listed_with_their_source(command):
+    status, shown, lines = command("datasets", "protocols")
+    assert status == 0 and not lines
+    assert "fgq-co3d\n  takes    CO3Dv2: 10 random frames" in shown and "mv_recon/eval.py" in shown

@@ -3,7 +3,7 @@ import pytest
 
 from fgq.errors import FgqError
 from fgq.evaluation import METRICS, Report
-from fgq.evaluation.published import PROTOCOLS, beside_published, published_results
+from fgq.evaluation.published import OF_TABLE, beside_published, published_results
 
 
 def value(table, **chosen):
@@ -25,7 +25,7 @@ def test_numbers_are_those_of_the_paper_in_our_units():
 
 def test_the_table_is_whole():
     table = published_results()
-    assert set(table.metric) <= set(METRICS) and set(table.dataset) == set(PROTOCOLS)
+    assert set(table.metric) <= set(METRICS) and set(table.dataset) == set(OF_TABLE)
     assert not table.isna().any().any()
     assert not table.duplicated(["recipe", "weight_bits", "activation_bits", "dataset", "metric"]).any()
     per_model = table.groupby(["recipe", "weight_bits", "activation_bits"]).size()
@@ -77,10 +77,12 @@ def test_ours_stands_beside_theirs_with_both_protocols(report):
     assert row.published == 94.25 and row["mean"] == pytest.approx(91.5)
     assert "2,506 sequences" in row.published_protocol and row.our_protocol == "3 sequences of one category"
     assert row.seeds == 2 and row.scenes == 3
+    assert row.differs == "protocol: 3 sequences of one category; mean of 2 seeds, theirs of one"
 
 
 def test_a_number_needs_a_protocol_and_a_counterpart(report):
-    with pytest.raises(FgqError, match="cannot be compared"):
-        beside_published(report, " ")
+    for words in (None, " "):
+        with pytest.raises(FgqError, match="cannot be compared"):
+            beside_published(report, words)
     with pytest.raises(FgqError, match="no number for playroom .* co3d, realestate10k"):
         beside_published(Report(report.frame.assign(dataset="playroom")), "rooms")
