@@ -53,6 +53,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(int(os.environ.get("FGQ_TEST_THREADS", 1)))
 
 
+def pytest_configure(config) -> None:
+    config.addinivalue_line("markers", "cuda: needs a GPU, and is skipped in words where torch finds none")
+
+
+def pytest_runtest_setup(item) -> None:
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("torch finds no GPU here")
+
+
 class Golden:
     """One golden file: tensors by name, all tensors under a prefix, and the model it was recorded from."""
 

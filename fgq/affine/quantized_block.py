@@ -11,8 +11,9 @@ from fgq.affine.fixed import FixedTransform
 from fgq.affine.sites import RUN_TIME, SITE_OF_LINEAR, SITES, Site
 from fgq.affine.spec import AT_RUN_TIME, BlockSpec
 from fgq.quant.linear import QuantizedLinear
-from fgq.vggt.attention import Block, LayerScale, RotaryTable, projections
+from fgq.vggt.attention import Block, LayerScale, projections
 from fgq.vggt.config import VGGTConfig
+from fgq.vggt.rotary import RotaryTable
 
 
 class QuantizedBlock(Block):

@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fgq.affine.kronecker import balanced_factors
-from fgq.vggt.attention import Block, RotaryTable
+from fgq.vggt.attention import Block
+from fgq.vggt.rotary import RotaryTable
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from fgq.affine.sites import RUN_TIME, SITES, Site, linear_inputs, linear_of
 from fgq.errors import FgqError
 from fgq.quant.flatness import channel_magnitude
 from fgq.vggt.aggregator import run_block
-from fgq.vggt.attention import Block, RotaryTable
+from fgq.vggt.attention import Block
 from fgq.vggt.model import VGGT
+from fgq.vggt.rotary import RotaryTable
 
 Images = Float[Tensor, "batch frames 3 height width"]
 

@@ -7,19 +7,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fgq.affine.sites import SITES, linear_of
+from fgq.calibrate.layouts import SceneTokens, TokenLayouts
 from fgq.calibrate.loop import block_problems
 from fgq.calibrate.problem import BlockProblem, Calibration
 from fgq.calibrate.recipe import Recipe
 from fgq.calibrate.start import start_block
 from fgq.calibrate.token_store import TokenStore
-from fgq.calibrate.tokens import SceneTokens, TokenLayouts
 from fgq.fisher import FisherTable
-from fgq.fisher.damage import mean_by_kind, predict_damage
+from fgq.fisher.damage import kind_shares, mean_by_kind, predict_damage
 from fgq.fisher.merge import task_shares
 from fgq.quant import bit_budget
 from fgq.quant.bits import BIT_CHOICES, OFF_BITS
 from fgq.vggt import VGGT
-from fgq.vggt.aggregator import run_block
+from fgq.vggt.aggregator import count_tokens, run_block
 
 
 @torch.no_grad()
@@ -81,8 +81,8 @@ def trial_plans(recipe: Recipe) -> list[Recipe]:
 
 def special_share(layouts: TokenLayouts) -> float:
     """Camera tokens and registers among all tokens of the calibration scenes' frames."""
-    _, rows, columns = layouts.sizes
-    return layouts.config.num_special_tokens / (layouts.config.num_special_tokens + rows * columns)
+    special = layouts.config.num_special_tokens * sum(frames for frames, _, _ in layouts.shapes)
+    return special / sum(count_tokens(shape, layouts.config) for shape in layouts.shapes)
 
 
 def by_block(of_layers: list) -> tuple[tuple, ...]:
@@ -92,11 +92,14 @@ def by_block(of_layers: list) -> tuple[tuple, ...]:
 
 
 def output_error(block: nn.Module, problem: BlockProblem) -> Float[Tensor, "kinds channels"]:
-    """E[Δ²] of the block's output over all scenes, by kind of token, float64."""
+    """E[Δ²] of the block's output over all tokens of each kind, of all scenes, float64."""
     layouts = problem.calibration.layouts
+    special = layouts.config.num_special_tokens
+    shares = dict(zip(layouts.shapes, kind_shares(layouts.shapes, special), strict=True))
     total = torch.zeros(3, problem.inputs.shape[-1], dtype=torch.float64)
     for inputs, targets in problem.stream(problem.inputs, problem.targets):
         output = run_block(block, problem.name, inputs, layouts.of(len(inputs)))
         squares = (output.double() - targets.double()).square()
-        total += len(output) * mean_by_kind(squares.flatten(0, 1), layouts.config.num_special_tokens).cpu()
-    return total / len(problem.inputs)
+        for shape, scenes, frames in layouts.by_shape(squares, inputs):
+            total += scenes * shares[shape][:, None] * mean_by_kind(frames, special).cpu()
+    return total / layouts.count_scenes(problem.inputs)

@@ -17,6 +17,7 @@ from fgq.affine.learnable_block import LearnableBlock
 from fgq.affine.quantized_block import empty_quantized_block
 from fgq.affine.sites import SITES, linear_of
 from fgq.calibrate.allocate import allocate_bits
+from fgq.calibrate.layouts import SceneTokens, layouts_of
 from fgq.calibrate.log import BlockLog, PartLog
 from fgq.calibrate.objective import Weights, find_weights
 from fgq.calibrate.parts import exchanged, measure_parts, round_parts
@@ -28,7 +29,7 @@ from fgq.calibrate.round_weights import FromGradients, find_output_fisher
 from fgq.calibrate.scene_choice import chosen_scenes
 from fgq.calibrate.schedule import Result, Schedule
 from fgq.calibrate.token_store import TOKEN_BUDGET, TokenStore, fits
-from fgq.calibrate.tokens import SceneTokens, TokenLayouts, check_scenes, embed_scenes, tokens_shape
+from fgq.calibrate.tokens import check_scenes, embed_scenes, tokens_shape
 from fgq.data.disjoint import Seen
 from fgq.data.scene import Scene
 from fgq.fisher import FisherTable
@@ -60,19 +61,20 @@ def quantize(
 
     `recipe` is a name in RECIPES or a Recipe; bits of None keep the recipe's (4 and 4); `overrides` replace its other
     fields. With a `bit_budget` the table `fisher` deals weight bits to the blocks first, with an `operation_budget`
-    those of activations too, and the result's recipe states them. `scenes` are of one frame count and size ("rtn" and
-    "quarot" need none, but without them the log has no losses), of which the recipe may choose some (`num_scenes`,
-    `scene_choice`). `fisher` is a Fisher table, or calibration weights [blocks, channels]. `blocks` names those to
-    quantize, such as ["F0", "G2"]; the others stay in full precision. Where the recipe says so, the encoder and the
-    camera head are rounded too (see fgq.calibrate.parts).
+    those of activations too, and the result's recipe states them. `scenes` may differ in frames and sizes (what counts
+    how much then: fgq.calibrate.layouts). "rtn" and "quarot" need none, but without them the log has no losses; the
+    recipe may choose some of them (`num_scenes`, `scene_choice`). `fisher` is a Fisher table, or calibration weights
+    [blocks, channels]. `blocks` names those to quantize, such as ["F0", "G2"]; the others stay in full precision. Where
+    the recipe says so, the encoder and the camera head are rounded too (see fgq.calibrate.parts).
     `model.quantization` of the result holds the recipe, the seed, one log a block and the scenes. Block l draws from
     (seed, l) alone.
 
     With `in_place` it is `model` itself whose blocks are exchanged, each as soon as it is finished, so that at no time
     there are two models; after an error, the blocks that were finished stay exchanged. The work is done on `device`
     (the model's own unless told), where the encoder comes first and then one block at a time.
-    Between the blocks the scenes' tokens are kept in memory as long as they take at most `token_budget` bytes, and
-    otherwise in bfloat16 in files under `token_dir` (the system's folder for temporary files unless told).
+    Between the blocks the scenes' tokens are kept in the host's memory, whatever the device, which gets those of a step
+    at a time and the next ones ahead: as long as they take at most `token_budget` bytes, and otherwise in bfloat16 in
+    files under `token_dir` (the system's folder for temporary files unless told).
 
     `executor` spreads the blocks over processes or machines; as many blocks are under way as `token_budget` holds
     tokens for, and at least two. With as many threads in a worker as here, the result is the same, bit for bit. Workers
@@ -102,7 +104,7 @@ def quantize(
         scenes = chosen_scenes(model, scenes, recipe, seed)
     check_scenes(scenes, recipe)
     recipe, store = place_tokens(recipe, tokens_shape(model, scenes), token_budget, token_dir)
-    calibration = Calibration(recipe, weights, seed, TokenLayouts(model.config, scenes[0].images, device))
+    calibration = Calibration(recipe, weights, seed, layouts_of(model.config, scenes, device))
     workshop = Workshop(store, token_budget, executor, resume_dir, progress)
     return calibrate(result, scenes, wanted, calibration, fisher, workshop)
 

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from fgq.affine.learnable_block import LearnableBlock
 from fgq.affine.quantized_block import QuantizedBlock
+from fgq.calibrate.layouts import SceneTokens
 from fgq.calibrate.log import BlockLog
 from fgq.calibrate.objective import normalised
 from fgq.calibrate.problem import BlockProblem, Calibration, Losses
@@ -33,7 +34,7 @@ from fgq.calibrate.recipe import RecipeError
 from fgq.calibrate.round_weights import round_weights
 from fgq.calibrate.start import start_block
 from fgq.calibrate.token_store import TokenStore
-from fgq.calibrate.tokens import SceneTokens, run_fixed, run_full_precision
+from fgq.calibrate.tokens import run_fixed, run_full_precision
 from fgq.quant.output_matrix import OutputMatrix
 from fgq.vggt.model import VGGT
 
@@ -70,7 +71,7 @@ def block_problems(
             break
         block = brought(resting, layouts.device)
         targets, input_max = run_full_precision(block, name, inputs, layouts, recipe, store)
-        if not all(torch.isfinite(scene).all() for scene in targets):
+        if not all(torch.isfinite(targets[step]).all() for step in layouts.steps(targets, recipe.scenes_per_step)):
             raise RecipeError(
                 f"the full-precision output of block {name} holds NaN or infinity: check the model's weights and the "
                 "calibration images"

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from fgq.calibrate.layouts import batches, stacks
 from fgq.calibrate.log import PartLog
 from fgq.calibrate.recipe import Recipe, RecipeError
-from fgq.calibrate.tokens import batches
 from fgq.data.scene import Scene
 from fgq.quant.clipping import FixedClip
 from fgq.quant.grid import Grid
@@ -97,11 +97,12 @@ def measure_parts(model: VGGT, parts: Parts, scenes: Sequence[Scene], scenes_per
         part.to(model.device)
         error, scale, count = 0.0, 0.0, 0
         for batch in batches(len(scenes), scenes_per_step):
-            images = torch.stack([scene.images for scene in scenes[batch]]).to(model.device, model.dtype)
-            truth, rounded = (output.double() for output in outputs_of(model, name, (full, part), images))
-            error += (rounded - truth).square().sum().item()
-            scale += truth.square().sum().item()
-            count += truth.numel()
+            for images in stacks(scenes[batch]):
+                outputs = outputs_of(model, name, (full, part), images.to(model.device, model.dtype))
+                truth, rounded = (output.double() for output in outputs)
+                error += (rounded - truth).square().sum().item()
+                scale += truth.square().sum().item()
+                count += truth.numel()
         found = (error / count, (error / scale) ** 0.5) if count else (None, None)
         logs.append(PartLog(name, len(layers_of(full)), *found))
     return tuple(logs)

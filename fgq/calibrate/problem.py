@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from fgq.affine.learnable_block import Maxima
 from fgq.affine.quantized_block import QuantizedBlock
+from fgq.calibrate.layouts import SceneTokens, Step, TokenLayouts
 from fgq.calibrate.objective import Weights, block_loss
 from fgq.calibrate.recipe import Recipe
-from fgq.calibrate.tokens import SceneTokens, TokenLayouts, batches, stream
+from fgq.calibrate.tokens import stream
 from fgq.fisher.output_factors import BLOCK_OUTPUT
 from fgq.quant.output_matrix import OutputMatrix
 from fgq.randomness import derived_generator
@@ -31,7 +32,7 @@ class Calibration:
 
 
 class Losses(NamedTuple):
-    """Means over all calibration scenes."""
+    """Means over all tokens of the calibration scenes: a scene of more frames or larger images counts for more."""
 
     plain: float
     weighted: float  # what learning minimises
@@ -68,8 +69,8 @@ class BlockProblem:
         """Fresh, and the same whatever the order in which blocks are calibrated."""
         return derived_generator(self.calibration.seed, self.index)
 
-    def steps(self) -> list[slice]:
-        return list(batches(len(self.inputs), self.calibration.recipe.scenes_per_step))
+    def steps(self) -> list[Step]:
+        return self.calibration.layouts.steps(self.inputs, self.calibration.recipe.scenes_per_step)
 
     def stream(self, *tokens: SceneTokens) -> Iterator[tuple[SceneTokens, ...]]:
         return stream(self.calibration.layouts, self.steps(), *tokens)
@@ -88,7 +89,7 @@ class BlockProblem:
             output = run_block(block, self.name, inputs, self.calibration.layouts.of(len(inputs)))
             errors = (output.float() - targets).flatten(0, -2)
             squares = errors.square().mean(0, dtype=torch.float64)
-            share = len(inputs) / len(self.inputs)
+            share = inputs.numel() / self.inputs.numel()
             plain += share * squares.mean().item()
             weighted += share * (squares * self.calibration.weights[self.index].to(squares.device)).mean().item()
             if judge is not None:

@@ -34,9 +34,9 @@ def choose_scenes(model: VGGT, scenes: Sequence[Scene], count: int, seed: int) -
     """`count` of the scenes, in the order given: none that is unusual as far as others suffice, evenly over clusters.
 
     Unusual are scenes whose `noise_scores` exceed LARGEST_SCORE; when fewer than `count` remain, those of the lowest
-    scores are kept. Clusters group scenes whose later frames resemble the first one to the same degree. The seed alone
-    decides what is drawn. Runs the full-precision model's blocks once on every scene. Raises RecipeError, also for a
-    scene on which the model gives no finite values.
+    scores are kept. Clusters group scenes whose later frames resemble the first one to the same degree, as far as the
+    shortest scene goes. The seed alone decides what is drawn. Runs the full-precision model's blocks once on every
+    scene. Raises RecipeError, also for a scene on which the model gives no finite values.
     """
     check_count(scenes, count)
     described = [describe_scene(model, scene) for scene in scenes]
@@ -45,7 +45,7 @@ def choose_scenes(model: VGGT, scenes: Sequence[Scene], count: int, seed: int) -
     if len(kept) < count:
         kept = np.sort(np.argsort(scores, kind="stable")[:count])
     generator = np.random.default_rng(seed % 2**64)
-    labels = cluster(np.stack([described[index][1] for index in kept]), min(CLUSTERS, count), generator)
+    labels = cluster(of_one_length([described[index][1] for index in kept]), min(CLUSTERS, count), generator)
     return [scenes[int(kept[index])] for index in draw_evenly(labels, count, generator)]
 
 
@@ -92,6 +92,12 @@ def cluster(features: np.ndarray, most: int, generator: np.random.Generator) -> 
     number = min(most, len(np.unique(features, axis=0)))
     tried = [vq(features, kmeans(features, number, iter=1, rng=generator)[0]) for _ in range(RESTARTS)]
     return min(tried, key=lambda found: np.square(found[1]).sum())[0]
+
+
+def of_one_length(likenesses: list[np.ndarray]) -> np.ndarray:
+    """[scenes, frames - 1]: of scenes of more frames than the fewest, the likeness of as many at even steps."""
+    fewest = min(map(len, likenesses))
+    return np.stack([each[np.arange(fewest) * len(each) // max(fewest, 1)] for each in likenesses])
 
 
 def draw_evenly(labels: np.ndarray, count: int, generator: np.random.Generator) -> list[int]:

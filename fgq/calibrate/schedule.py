@@ -11,6 +11,7 @@ import torch
 from tqdm.auto import tqdm
 
 from fgq.affine.quantized_block import QuantizedBlock, empty_quantized_block
+from fgq.calibrate.layouts import SceneTokens
 from fgq.calibrate.log import BlockLog, PartLog, Quantization
 from fgq.calibrate.loop import block_problems, calibrate_block
 from fgq.calibrate.parts import Parts, install
@@ -19,7 +20,6 @@ from fgq.calibrate.recipe import Recipe
 from fgq.calibrate.resume import FinishedBlocks
 from fgq.calibrate.round_weights import FromGradients
 from fgq.calibrate.token_store import TokenStore
-from fgq.calibrate.tokens import SceneTokens, batches
 from fgq.calibrate.workers import run_all
 from fgq.data.disjoint import Seen
 from fgq.vggt.model import VGGT
@@ -80,8 +80,8 @@ class Schedule:
 
         None where nothing is missing. `output_fisher` is of the missing blocks, where their rounding asks for it.
         """
-        recipe, model = self.calibration.recipe, self.result.model
-        steps = recipe.epochs * len(list(batches(len(inputs), recipe.scenes_per_step))) if self.missing else 0
+        recipe, model, layouts = self.calibration.recipe, self.result.model, self.calibration.layouts
+        steps = recipe.epochs * len(layouts.steps(inputs, recipe.scenes_per_step)) if self.missing else 0
         self.steps = max(steps, 1) if recipe.learns else 1  # of one block, as the bar counts
         with tqdm(total=len(self.wanted) * self.steps, unit="step", disable=not self.progress) as self.bar:
             self.take_up_finished()

@@ -4,62 +4,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from fgq.affine.learnable_block import Maxima
 from fgq.affine.sites import SITES, linear_inputs
+from fgq.calibrate.layouts import SceneTokens, Step, TokenLayouts, batches, layouts_of, stacks
 from fgq.calibrate.recipe import Recipe, RecipeError
 from fgq.calibrate.token_store import TokenStore
 from fgq.data.scene import Scene
-from fgq.vggt.aggregator import FrameLayout, run_block
+from fgq.errors import FgqError
+from fgq.vggt.aggregator import clip_shape, count_tokens, run_block
 from fgq.vggt.attention import Block
-from fgq.vggt.config import VGGTConfig
 from fgq.vggt.model import VGGT
 
 IN_MEMORY = TokenStore()
-SceneTokens = Float[Tensor, "scenes frames tokens channels"]
 
 
 def check_scenes(scenes: Sequence[Scene], recipe: Recipe) -> None:
-    """Raises RecipeError when the scenes cannot be batched or are too few for one step."""
+    """Raises RecipeError when the scenes are too few for one step."""
     if not scenes or (recipe.learns and len(scenes) < recipe.scenes_per_step):
         raise RecipeError(
             f"{len(scenes)} calibration scenes are too few for a step of {recipe.scenes_per_step} scenes: "
             "load more scenes, or lower scenes_per_step"
         )
-    first = scenes[0]
-    for scene in scenes:
-        if scene.images.shape != first.images.shape:
-            raise RecipeError(
-                f"scene {scene.name} has images {list(scene.images.shape)}, but scene {first.name} has "
-                f"{list(first.images.shape)}: calibration needs equal frame counts and sizes"
-            )
-
-
-class TokenLayouts:
-    """The layout of a batch of scenes, made once for every batch size that occurs.
-
-    Holds sizes alone, neither the model nor images, so that it can be sent to a worker.
-    """
-
-    def __init__(self, config: VGGTConfig, images: Float[Tensor, "frames 3 height width"], device: torch.device | str):
-        frames, _, height, width = images.shape
-        self.config, self.device = config, torch.device(device)
-        self.sizes = (frames, height // config.patch_size, width // config.patch_size)
-        self.made: dict[int, FrameLayout] = {}
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"made": {}}
-
-    def of(self, scenes: int) -> FrameLayout:
-        if scenes not in self.made:
-            self.made[scenes] = FrameLayout(scenes, *self.sizes, self.config, self.device)
-        return self.made[scenes]
-
-    def bring(self, tokens: SceneTokens) -> SceneTokens:
-        """A batch of scenes where the model computes; tokens at rest may lie elsewhere."""
-        return tokens.to(self.device)
 
 
 @torch.no_grad()
@@ -67,42 +34,49 @@ def embed_scenes(
     model: VGGT, scenes: Sequence[Scene], recipe: Recipe, device: torch.device, store: TokenStore = IN_MEMORY
 ) -> SceneTokens:
     """The first block's input for every scene; the encoder is on `device`."""
+    layouts = layouts_of(model.config, scenes, device)
     tokens = store.empty(tokens_shape(model, scenes), getattr(torch, recipe.token_dtype))
-    for batch in batches(len(scenes), recipe.scenes_per_step):
-        images = torch.stack([scene.images for scene in scenes[batch]])
-        embedded = model.aggregator.embed(images.to(device, model.dtype))
-        tokens[batch] = embedded.unflatten(0, images.shape[:2]).to(tokens)
+    size = recipe.scenes_per_step
+    for step, batch in zip(layouts.steps(tokens, size), batches(len(scenes), size), strict=True):
+        embedded = [model.aggregator.embed(images.to(device, model.dtype)) for images in stacks(scenes[batch])]
+        tokens[step] = torch.cat([clips.flatten(0, 1) for clips in embedded]).view(tokens[step].shape).to(tokens)
     return tokens
 
 
-def tokens_shape(model: VGGT, scenes: Sequence[Scene]) -> tuple[int, int, int, int]:
-    """[scenes, frames, tokens, channels]; images are checked as the model would."""
-    frames, _, height, width = model.check_images(scenes[0].images)[0].shape
-    patches = (height // model.config.patch_size) * (width // model.config.patch_size)
-    return len(scenes), frames, model.config.num_special_tokens + patches, model.config.embed_dim
+def tokens_shape(model: VGGT, scenes: Sequence[Scene]) -> tuple[int, ...]:
+    """[scenes, frames, tokens, channels], or [1, all_tokens, channels] for scenes of several shapes.
+
+    Images are checked as the model would, which raises FgqError, with the scene's name.
+    """
+    counts = []
+    for scene in scenes:
+        try:
+            model.check_images(scene.images)
+        except FgqError as error:
+            raise FgqError(f"scene {scene.name}: {error}") from error
+        counts.append(count_tokens(clip_shape(scene.images, model.config), model.config))
+    if len({scene.images.shape for scene in scenes}) > 1:
+        return 1, sum(counts), model.config.embed_dim
+    frames = scenes[0].num_frames
+    return len(scenes), frames, counts[0] // frames, model.config.embed_dim
 
 
-def batches(count: int, size: int) -> Iterator[slice]:
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
-
-
-def stream(layouts: TokenLayouts, steps: Iterable[slice], *tokens: SceneTokens) -> Iterator[tuple[SceneTokens, ...]]:
+def stream(layouts: TokenLayouts, steps: Iterable[Step], *tokens: SceneTokens) -> Iterator[tuple[SceneTokens, ...]]:
     """Of each tensor the batches in float32 where the model computes.
 
     Tokens at rest in another dtype or on another device, as those in files are, are read one batch ahead by a thread.
     """
 
-    def read(batch: slice) -> tuple[SceneTokens, ...]:
-        return tuple(layouts.bring(each[batch]).float() for each in tokens)
+    def read(step: Step) -> tuple[SceneTokens, ...]:
+        return tuple(layouts.placed(layouts.bring(each[step]).float(), step) for each in tokens)
 
     if all(each.dtype == torch.float32 and each.device == layouts.device for each in tokens):
         yield from map(read, steps)
         return
     with ThreadPoolExecutor(1) as reader:
         coming: Future | None = None
-        for batch in steps:
-            ready, coming = coming, reader.submit(read, batch)
+        for step in steps:
+            ready, coming = coming, reader.submit(read, step)
             if ready is not None:
                 yield ready.result()
         if coming is not None:
@@ -120,9 +94,9 @@ def run_fixed(
 ) -> SceneTokens:
     """A quantized block's output for all scenes, in the inputs' dtype."""
     outputs = store.empty(inputs.shape, inputs.dtype)
-    for batch in batches(len(inputs), recipe.scenes_per_step):
-        tokens = layouts.bring(inputs[batch]).to(block.norm1.weight.dtype)
-        outputs[batch] = run_block(block, name, tokens, layouts.of(len(tokens))).to(outputs)
+    for step in layouts.steps(inputs, recipe.scenes_per_step):
+        tokens = layouts.placed(layouts.bring(inputs[step]).to(block.norm1.weight.dtype), step)
+        outputs[step] = run_block(block, name, tokens, layouts.of(len(tokens))).to(outputs)
     return outputs
 
 
@@ -132,10 +106,10 @@ def run_full_precision(
 ) -> tuple[SceneTokens, Maxima]:
     """A block's full-precision output for all scenes, in the inputs' dtype, and each site's largest magnitudes."""
     outputs, maxima = store.empty(inputs.shape, inputs.dtype), {}
-    for batch in batches(len(inputs), recipe.scenes_per_step):
-        tokens = layouts.bring(inputs[batch]).to(block.norm1.weight.dtype)
+    for step in layouts.steps(inputs, recipe.scenes_per_step):
+        tokens = layouts.placed(layouts.bring(inputs[step]).to(block.norm1.weight.dtype), step)
         out, seen = linear_inputs(block, *layouts.of(len(tokens)).arguments(name, tokens))
-        outputs[batch] = out.reshape(tokens.shape).to(outputs)
+        outputs[step] = out.reshape(tokens.shape).to(outputs)
         for site in SITES:
             highest = seen[site.name].abs().flatten(0, -2).amax(0)
             maxima[site.name] = torch.maximum(maxima.get(site.name, highest), highest)

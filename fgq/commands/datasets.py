@@ -20,8 +20,10 @@ def show(context: typer.Context) -> None:
         return
     from fgq.data.check import listing
 
-    for name, splits, needs, licence in listing():
-        typer.echo(f"{name}\n  needs    {needs}\n  splits   {splits}\n  licence  {licence}")
+    told = "needs", "splits", "calibration", "options", "licence"
+    for name, splits, calibration, options, needs, licence in listing():
+        lines = zip(told, (needs, splits, calibration, options, licence), strict=True)
+        typer.echo("\n  ".join([name, *(f"{what:11s}  {line}" for what, line in lines)]))
 
 
 @datasets.command()

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from fgq.data import about, dataset_names, find_dataset
 from fgq.data.public.on_disk import DiskDataset
-from fgq.data.sampling import FrameList, Rule
+from fgq.data.sampling import RULES, FrameList, Rule
 from fgq.data.sequence import Mark, Sequence, SequenceError, SequenceFailure, inconsistencies
 from fgq.errors import FgqError
 
@@ -78,13 +78,16 @@ def check_sequence(sequence: Sequence, frames: tuple[str, ...]) -> tuple[int, li
     return len(marks), problems + [SequenceFailure(sequence.name, told) for told in inconsistencies(marks)]
 
 
-def listing() -> list[tuple[str, str, str, str]]:
-    """Name, splits with their published frames, what it needs, and licence, of every dataset."""
+def listing() -> list[tuple[str, str, str, str, str, str]]:
+    """Of every dataset: name, splits with their published frames, which sequences are of the calibration, options that
+    choose other frames, what it needs, and licence."""
     rows = []
     for dataset in map(about, dataset_names()):
         splits: dict[str, list[str]] = {}
         for split, rule in dataset.rules.items():
             splits.setdefault(str(rule), []).append(split)
         frames = "; ".join(f"{', '.join(names)}: {rule}" for rule, names in splits.items())
-        rows.append((dataset.name, frames, dataset.needs, dataset.licence))
+        chosen = "; ".join(f"{option}=N: {RULES[kind].format('N')}" for option, kind in dataset.choices.items())
+        chosen = chosen or "frames=N: as many as asked for"
+        rows.append((dataset.name, frames, dataset.calibration, chosen, dataset.needs, dataset.licence))
     return rows

@@ -8,7 +8,7 @@ from pathlib import Path
 from fgq.data.loaded import LoadedScenes
 from fgq.data.photos import Source, find_sources, is_picture, read_photos, spread
 from fgq.data.reading import existing, list_names
-from fgq.data.sampling import CALIBRATION, TEST, About, FrameList, Rule
+from fgq.data.sampling import CALIBRATION, TEST, About, FrameList, Rule, check_whole
 from fgq.data.scene import HASH_DIGITS, Scene
 from fgq.data.sequence import shown
 from fgq.data.video import RATE
@@ -45,11 +45,12 @@ def load(
     DATASET.check_split(split)
     if root is None:
         raise FgqError('the dataset "folder" needs root=, the folder that holds the images')
+    check_whole(seed, "folder: seed", 0)
     sequences = half(find_sequences(Path(root).expanduser(), rate), split)
     how = {"size": size, "patch_size": patch_size, "mode": mode}
     if count is None:
         clips = [s if frames is None else replace(s, sources=spread(s.sources, frames)) for s in sequences]
-        rule = "all frames" if frames is None else f"{frames} frames at even steps"
+        rule = str(Rule("all") if frames is None else Rule("even", frames))
         scenes = [scene for clip in clips for scene in read_clips([clip], split, how)]
     else:
         length = DEFAULT_FRAMES if frames is None else frames
@@ -57,7 +58,7 @@ def load(
         rule = f"clips of {length} neighbouring frames"
         scenes = read_clips(clips, split, how)
     names = {clip.name: tuple(source.name for source in clip.sources) for clip in clips}
-    return LoadedScenes(scenes, FrameList("folder", split, rule, 0, names))
+    return LoadedScenes(scenes, FrameList("folder", split, rule, seed, names))
 
 
 @dataclass(frozen=True)
@@ -139,4 +140,6 @@ DATASET = About(
     licence="the pictures' own",
     rules={"all": Rule("all"), CALIBRATION: Rule("all"), TEST: Rule("all")},
     published={},
+    calibration="the first half of the folders, or of the pictures of a single one; test is the other half",
+    choices={"frames": "even"},
 )

@@ -166,4 +166,6 @@ DATASET = About(
     licence="Apache-2.0, as fgq",
     rules={split: Rule("all") for split in ("test", "calibration", "validation", "train")},
     published={},
+    calibration="rooms that no other split draws",
+    choices={},
 )

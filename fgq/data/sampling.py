@@ -19,6 +19,7 @@ FORMAT = "fgq frame list 1"
 HEAD = {"format": str, "dataset": str, "split": str, "rule": str, "seed": int, "hash": str}  # of a frame list's file
 RULES = {
     "random": "{0} random frames, in the order of the sequence",
+    "even": "{0} frames at even steps",
     "every": "every {0}th frame from the first on",
     "first": "the first {0} frames, or all where there are fewer",
     "all": "all frames",
@@ -55,9 +56,11 @@ class Rule:
         """The chosen ones of `frames`, in their order. Raises FgqError when there are none or too few."""
         if not frames:
             raise FgqError(f"{sequence}: holds no frame")
+        if self.kind in ("random", "even") and len(frames) < self.amount:
+            raise FgqError(f"{sequence}: holds {len(frames)} frames, {self.amount} were asked for")
+        if self.kind == "even":
+            return tuple(frames[i * len(frames) // self.amount] for i in range(self.amount))
         if self.kind == "random":
-            if len(frames) < self.amount:
-                raise FgqError(f"{sequence}: holds {len(frames)} frames, {self.amount} were asked for")
             ranked = sorted(frames, key=lambda frame: rank(seed, dataset, sequence, frame))
             kept = set(ranked[: self.amount])
             return tuple(frame for frame in frames if frame in kept)
@@ -76,7 +79,8 @@ class About:
 
     `rules` has every split and its published choice of frames; the first split is the usual one. CALIBRATION and TEST
     are among them and share no sequence, whatever a download's own lists say. `published` is the number of sequences
-    by split in the published evaluations, where there is one.
+    by split in the published evaluations, where there is one. `choices` are the options that choose other frames than
+    the published ones, and by which kind of `Rule`: "frames" is one of them wherever frames are not made to order.
     """
 
     name: str
@@ -85,6 +89,8 @@ class About:
     licence: str
     rules: dict[str, Rule]
     published: dict[str, int]
+    calibration: str  # which sequences are of that split, one line
+    choices: dict[str, str]
 
     def check_split(self, split: str) -> None:
         if split not in self.rules:

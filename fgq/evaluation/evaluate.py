@@ -178,10 +178,15 @@ def view_ablation(model: VGGT, scenes: list[Scene], batch_size: int = 8, progres
     """Depth AbsRel of each scene's frame 0 under three kinds of company, with paired differences to the true one.
 
     Rows: with its own scene's frames, alone, with the next scene's frames. Columns: mean, and difference to the first
-    row with its 95 % interval. Raises FgqError for fewer than two scenes or frames.
+    row with its 95 % interval. Scenes may have several frame counts. Raises FgqError for fewer than two scenes or
+    frames, and for images of several sizes, which no scene can take from another.
     """
-    if len(scenes) < 2 or scenes[0].num_frames < 2:
+    if len(scenes) < 2 or min(scene.num_frames for scene in scenes) < 2:
         raise FgqError("the view ablation needs at least 2 scenes of at least 2 frames")
+    for scene in scenes:
+        size, first = list(scene.images.shape[-2:]), list(scenes[0].images.shape[-2:])
+        if size != first:
+            raise FgqError(f"the view ablation needs images of one size: scene {scene.name} has {size}, not {first}")
     own = [scene.images for scene in scenes]
     strangers = [torch.cat([mine[:1], other[1:]]) for mine, other in zip(own, own[1:] + own[:1], strict=True)]
     company = {"own companions": own, "alone": [images[:1] for images in own], "strangers": strangers}

@@ -9,13 +9,29 @@ from torch import Tensor
 from fgq.errors import FgqError
 from fgq.fisher.table import FisherTable
 from fgq.vggt import TASKS
-from fgq.vggt.token_kinds import kind_slices
+from fgq.vggt.aggregator import ClipShape
+from fgq.vggt.token_kinds import count_kinds, kind_slices
 
 
 def mean_by_kind(squares: Float[Tensor, "frames tokens channels"], special: int) -> Float[Tensor, "kinds channels"]:
     """E[Δ²] over the camera tokens, the registers (of `special` tokens in front) and the patches; 0 where none are."""
     kinds = [squares[:, rows] for rows in kind_slices(special).values()]
     return torch.stack([kind.mean((0, 1)) if kind.shape[1] else squares.new_zeros(squares.shape[-1]) for kind in kinds])
+
+
+def kinds_of_clips(shapes: Sequence[ClipShape], special: int) -> Float[Tensor, "clips kinds"]:
+    """Tokens of each kind in each clip, float64."""
+    counts = [
+        [frames * count for count in count_kinds(special + rows * columns, special).values()]
+        for frames, rows, columns in shapes
+    ]
+    return torch.tensor(counts, dtype=torch.float64)
+
+
+def kind_shares(shapes: Sequence[ClipShape], special: int) -> Float[Tensor, "clips kinds"]:
+    """The same over their mean over clips: what a clip counts for in a mean over all tokens of a kind."""
+    counts = kinds_of_clips(shapes, special)
+    return torch.where(counts > 0, counts / counts.mean(0), 1.0)
 
 
 def predict_damage(

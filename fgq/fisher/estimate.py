@@ -1,6 +1,7 @@
 """The diagonal Fisher of every block output, for every task (arXiv:2605.15828).
 
-F_k[l, c] = 1/N Σ_n Σ_t (∂L_k / ∂h_{l,t,c})²: N clips, t all tokens of a clip, h_l the output of block l.
+F_k[l, c] = 1/N Σ_n Σ_t (∂L_k / ∂h_{l,t,c})²: N clips, t all tokens of a clip, h_l the output of block l. Of clips of
+several lengths every token counts the same, and the sum over a clip is larger the longer it is.
 """
 
 from collections.abc import Iterable, Iterator

@@ -3,7 +3,8 @@
 H_O = Σ g gᵀ over clips and tokens, g the gradient of a task's output, with random signs (`hutchinson`), at the layer's
 own output. Its mean over the signs is Σ JᵀJ over the task's outputs, of which the diagonal Fisher keeps the diagonal.
 Each task's outputs are measured in units of their length ‖o‖ in the clip, so that ½ Δᵀ H_O Δ is half the squared
-relative error that the tasks take, and no unit or number of pixels decides.
+relative error that the tasks take, and no unit or number of pixels decides: each clip counts the same for each task,
+however long it is.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -27,7 +28,8 @@ from fgq.fisher.sweep import DRAWS_A_SWEEP, HeadGradients, head_gradients, sweep
 from fgq.quant.output_matrix import InBlocks, check_divides
 from fgq.vggt import TASK_OUTPUT, TASKS, VGGT, Predictions
 from fgq.vggt.aggregator import FrameLayout, run_block
-from fgq.vggt.attention import LINEARS, Block, RotaryTable
+from fgq.vggt.attention import LINEARS, Block
+from fgq.vggt.rotary import RotaryTable
 from fgq.vggt.token_kinds import TOKEN_KINDS, kind_slices
 
 BLOCK_OUTPUT = "block_out"  # beside the sites: the output of the whole block

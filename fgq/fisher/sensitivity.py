@@ -15,13 +15,13 @@ from fgq.affine.sites import SITES
 from fgq.affine.spec import BlockSpec
 from fgq.data.scene import Scene
 from fgq.errors import FgqError
-from fgq.fisher.damage import mean_by_kind, predict_damage
+from fgq.fisher.damage import kind_shares, kinds_of_clips, mean_by_kind, predict_damage
 from fgq.fisher.table import FisherTable
 from fgq.metrics.deviation import deviations
 from fgq.quant import OFF_BITS, Grid
 from fgq.vggt import TASK_OUTPUT, TASKS, VGGT, Predictions
-from fgq.vggt.aggregator import FrameLayout, run_block
-from fgq.vggt.token_kinds import TOKEN_KINDS, count_kinds, kind_slices
+from fgq.vggt.aggregator import FrameLayout, clip_shape, run_block
+from fgq.vggt.token_kinds import TOKEN_KINDS, kind_slices
 
 OWN_METRIC = {"camera": "deviation_rotation", "depth": "deviation_depth", "points": "deviation_points"}
 
@@ -69,13 +69,16 @@ def channel_groups(model: VGGT, size: int) -> list[Part]:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Damage of each part on its own, means over clips, and the errors of its block's output that caused it."""
+    """Damage of each part on its own, means over clips, and the errors of its block's output that caused it.
+
+    Clips count the same for a damage; for E[Δ²] tokens do, whichever clip they are of.
+    """
 
     parts: tuple[Part, ...]
     output_error: Float[Tensor, "parts tasks"]  # ½ |y' - y|² of the task's whole raw output, float64
     own_metric: Float[Tensor, "parts tasks"]  # deviation from full precision: degrees, relative depth, relative points
-    errors: Float[Tensor, "parts kinds channels"]  # E[Δ²], mean over the tokens of each kind, float64
-    tokens: Float[Tensor, " kinds"]  # tokens of each kind in a frame
+    errors: Float[Tensor, "parts kinds channels"]  # E[Δ²], mean over all tokens of each kind, float64
+    tokens: Float[Tensor, " kinds"]  # tokens of each kind in a frame, mean over all frames
 
     def predict(self, fisher: FisherTable, by_kind: bool = False) -> Float[Tensor, "parts tasks"]:
         """½ Σ_c F[l, c] E[Δ_c²], the diagonal second-order term (arXiv:2605.15828), E the mean over all tokens.
@@ -124,9 +127,11 @@ def measure_sensitivity(
         for name in blocks
     }
     special = model.config.num_special_tokens
+    shapes = [clip_shape(model.check_images(scene.images)[0], model.config) for scene in scenes]
     damage = torch.zeros(2, len(parts), len(TASKS), dtype=torch.float64)
     errors = torch.zeros(len(parts), len(TOKEN_KINDS), model.config.embed_dim, dtype=torch.float64)
-    for scene in tqdm(scenes, desc="Sensitivity", unit="clip", disable=not progress):
+    clips = zip(scenes, kind_shares(shapes, special), strict=True)
+    for scene, shares in tqdm(clips, desc="Sensitivity", total=len(scenes), unit="clip", disable=not progress):
         images = model.check_images(scene.images.to(model.device, model.dtype))
         layout = model.aggregator.layout(images)
         inputs = [model.aggregator.embed(images)]
@@ -142,14 +147,15 @@ def measure_sensitivity(
                 for _, part, q in group
             ]
             for (p, _, _), tokens in zip(group, moved, strict=True):
-                errors[p] += mean_by_kind((tokens - target).double().square(), special).cpu()
+                mean = mean_by_kind((tokens - target).double().square(), special).cpu()
+                errors[p] += shares[:, None] * mean
             for (p, part, _), answer in zip(group, run_on(model, inputs, index, moved, images), strict=True):
                 found = torch.tensor(damages(answer, reference), dtype=torch.float64)
                 if not torch.isfinite(found).all():
                     raise FgqError(f"scene {scene.name}: with {part} quantized the output holds NaN or infinity")
                 damage[:, p] += found
     count = len(scenes)
-    kinds = torch.tensor(list(count_kinds(inputs[0].shape[1], special).values()), dtype=torch.float64)
+    kinds = kinds_of_clips(shapes, special).sum(0) / sum(frames for frames, _, _ in shapes)
     return Sensitivity(parts, damage[0] / count, damage[1] / count, errors / count, kinds)
 
 

@@ -9,6 +9,7 @@ for itself, it is what BRECQ (arXiv:2102.05426, eq. 10) weighs a block's errors 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
@@ -21,16 +22,16 @@ from fgq.fisher.gradients import frozen
 from fgq.fisher.output_factors import BLOCK_OUTPUT, FactorPlan, check_plan, layer_gradients
 from fgq.vggt import VGGT
 
-TokenSquares = dict[str, Float[Tensor, "scenes frames_tokens groups"]]  # by site
+TokenSquares = dict[str, Float[Tensor, "scenes frames_tokens groups"]]  # by site; [1, all_tokens, groups]: see below
 
 
 def token_squares(
     model: VGGT, scenes: Sequence[Scene], plan: FactorPlan, groups: int, batch_size: int = 1, progress: bool = True
 ) -> dict[str, TokenSquares]:
-    """By block and site, float32; a layer that stacks projections has `groups` of each, one projection after another.
+    """By block and site, float32, on the CPU; a layer that stacks projections has `groups` of each, one after another.
 
-    Tokens stand frame by frame, as a global block sees them. Raises FgqError as `output_factors` does, for scenes of
-    several shapes, and for groups that do not divide a projection's rows.
+    Tokens stand frame by frame, as a global block sees them; those of scenes of several shapes in one row, scene after
+    scene. Raises FgqError as `output_factors` does, and for groups that do not divide a projection's rows.
     """
     check_groups(groups, model, plan)
     counts = {site.name: groups * len(site.projections) for site in SITES}
@@ -40,7 +41,10 @@ def token_squares(
 def output_squares(
     model: VGGT, scenes: Sequence[Scene], plan: FactorPlan, batch_size: int = 1, progress: bool = True
 ) -> dict[str, TokenSquares]:
-    """By block, at BLOCK_OUTPUT, of every channel: as large as the tokens themselves, for each block asked for."""
+    """By block, at BLOCK_OUTPUT, of every channel: as large as the tokens themselves, for each block asked for.
+
+    On the CPU and in one row for scenes of several shapes, as `token_squares`.
+    """
     return squares_at({BLOCK_OUTPUT: model.config.embed_dim}, model, scenes, plan, batch_size, progress)
 
 
@@ -56,19 +60,37 @@ def squares_at(
     scenes, layers = list(scenes), dict(model.aggregator.blocks())
     plan = replace(plan, blocks=tuple(layers if plan.blocks is None else plan.blocks))
     check_plan(plan, layers, scenes, batch_size)
-    found: dict[str, TokenSquares] = {name: {} for name in layers if name in plan.blocks}
+    runs: dict[str, dict[str, list[Tensor]]] = {name: {site: [] for site in counts} for name in plan.blocks}
     with frozen(model), tqdm(total=len(scenes), desc="token squares", unit="clip", disable=not progress) as bar:
         for run in batches(scenes, batch_size):
             clips = [scenes[i] for i in run]
-            for name, gradients, _ in layer_gradients(model, clips, plan):
-                for site, count in counts.items():
-                    split = gradients[site].float().reshape(len(clips), -1, count, gradients[site].shape[-1] // count)
-                    squares = split.square().mean(-1)
-                    if site not in found[name]:
-                        found[name][site] = squares.new_zeros(len(scenes), *squares.shape[1:])
-                    found[name][site][run] += squares
+            for name, sites in batch_squares(counts, model, clips, plan).items():
+                for site, squares in sites.items():
+                    runs[name][site].append(squares.cpu())
             bar.update(len(run))
+    alike = len({scene.images.shape for scene in scenes}) == 1
+    found: dict[str, TokenSquares] = {}
+    for name in (name for name in layers if name in plan.blocks):
+        found[name] = {site: in_order(runs[name].pop(site), alike) for site in counts}
     return found
+
+
+def batch_squares(
+    counts: Mapping[str, int], model: VGGT, clips: list[Scene], plan: FactorPlan
+) -> dict[str, TokenSquares]:
+    """Of scenes of one shape, summed over draws."""
+    found: dict[str, TokenSquares] = {name: {} for name in plan.blocks}
+    for name, gradients, _ in layer_gradients(model, clips, plan):
+        for site, count in counts.items():
+            split = gradients[site].float().reshape(len(clips), -1, count, gradients[site].shape[-1] // count)
+            squares = split.square().mean(-1)
+            found[name][site] = found[name][site] + squares if site in found[name] else squares
+    return found
+
+
+def in_order(runs: list[Float[Tensor, "_ _ groups"]], alike: bool) -> Float[Tensor, "scenes frames_tokens groups"]:
+    """Of neighbouring scenes each: all in one tensor, or all tokens in one row where not all scenes are alike."""
+    return torch.cat(runs) if alike else torch.cat([run.flatten(0, 1) for run in runs])[None]
 
 
 def check_groups(groups: int, model: VGGT, plan: FactorPlan) -> None:

@@ -1,15 +1,17 @@
 """The shared backbone: special tokens, then frame and global attention in turn."""
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from fgq.errors import FgqError
-from fgq.vggt.attention import Assembled, Block, RotaryTable, patch_positions
+from fgq.vggt.attention import Assembled, Block
 from fgq.vggt.config import BlockName, VGGTConfig
 from fgq.vggt.encoder import Encoder
+from fgq.vggt.rotary import RotaryTable, patch_positions
 from fgq.vggt.token_kinds import special_rows
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # ImageNet statistics of RGB in [0, 1], as DINOv2 was trained
@@ -19,9 +21,31 @@ TOKENS_AT_A_TIME = 2**14  # that an encoder or block works on: its layers hold s
 
 Images = Float[Tensor, "batch frames 3 height width"]
 FrameTokens = Float[Tensor, "all_frames tokens channels"]  # batch * frames
+ClipShape = tuple[int, int, int]  # frames of a clip, rows and columns of patches in each
 
 
-class FrameLayout:
+def clip_shape(images: Float[Tensor, "frames 3 height width"], config: VGGTConfig) -> ClipShape:
+    frames, _, height, width = images.shape
+    return frames, height // config.patch_size, width // config.patch_size
+
+
+def count_tokens(shape: ClipShape, config: VGGTConfig) -> int:
+    """Of a clip, special ones included."""
+    frames, rows, columns = shape
+    return frames * (config.num_special_tokens + rows * columns)
+
+
+class Layout(ABC):
+    """How the tokens of some clips lie."""
+
+    @abstractmethod
+    def arguments(
+        self, name: str, tokens: Float[Tensor, "*frames tokens channels"]
+    ) -> tuple[Float[Tensor, "batch sequence channels"], RotaryTable]:
+        """What the block of that name is called with."""
+
+
+class FrameLayout(Layout):
     """How the tokens of one input lie: batch, frames, and the rotary tables of a frame and of a clip.
 
     The tables also say where the special tokens lie: those of a clip, at the start of each of its frames.
@@ -55,10 +79,37 @@ class FrameLayout:
         return tokens.reshape(self.num_frames, -1, tokens.shape[-1]), self.of_frame
 
 
+class MixedLayout(Layout):
+    """Clips of several shapes as one row: their tokens [1, all_tokens, C], clip after clip and frame by frame.
+
+    Tokens attend to those of their own frame or clip, as if each clip ran alone; all else in a block looks at single
+    tokens.
+    """
+
+    def __init__(self, shapes: Sequence[ClipShape], config: VGGTConfig, device=None):
+        positions, special, frame_lengths, start = [], [], [], 0
+        for shape in shapes:
+            frames, rows, columns = shape
+            frame = patch_positions(rows, columns, config.num_special_tokens, device)
+            positions.append(frame.repeat(frames, 1))
+            special.append(start + special_rows(frames, len(frame), config.num_special_tokens, device))
+            frame_lengths += [len(frame)] * frames
+            start += count_tokens(shape, config)
+        clip_lengths = [count_tokens(shape, config) for shape in shapes]
+        head_dim = config.embed_dim // config.num_heads
+        table = RotaryTable(torch.cat(positions), head_dim, special=torch.cat(special))
+        self.of_frame, self.of_clip = table.apart(frame_lengths), table.apart(clip_lengths)
+
+    def arguments(
+        self, name: str, tokens: Float[Tensor, "1 all_tokens channels"]
+    ) -> tuple[Float[Tensor, "1 all_tokens channels"], RotaryTable]:
+        return tokens, self.of_clip if BlockName(name).is_global else self.of_frame
+
+
 def run_block(
-    block: nn.Module, name: str, tokens: Float[Tensor, "*frames tokens channels"], layout: FrameLayout
+    block: nn.Module, name: str, tokens: Float[Tensor, "*frames tokens channels"], layout: Layout
 ) -> Float[Tensor, "*frames tokens channels"]:
-    """The block of that name (see `FrameLayout.arguments`)."""
+    """The block of that name (see `Layout.arguments`)."""
     return block(*layout.arguments(name, tokens)).reshape(tokens.shape)
 
 

@@ -2,68 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import groupby
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fgq.vggt.described import Described
+from fgq.vggt.rotary import RotaryTable
 
-ROPE_BASE = 100.0  # VGGT's rotary base; positions are patch indices, not pixels
 # Tokens up to which a CPU takes no longer for a training step by plain products than by the fused kernel.
 SHORT_SEQUENCE = {torch.float32: 128, torch.bfloat16: 768}
 
 Tokens = Float[Tensor, "batch tokens channels"]
 Heads = Float[Tensor, "batch heads tokens head_dim"]
 Keys = Float[Tensor, "batch heads all_tokens head_dim"]  # of all tokens, where queries are of some
-
-
-def patch_positions(
-    rows: int, columns: int, num_special: int, device=None
-) -> Int64[Tensor, "{num_special}+{rows}*{columns} 2"]:
-    """Row and column of every token of a frame.
-
-    Special tokens sit at (0, 0) and patches start at (1, 1), so a special token is never rotated.
-    """
-    grid = torch.cartesian_prod(torch.arange(rows, device=device), torch.arange(columns, device=device)) + 1
-    return torch.cat([torch.zeros(num_special, 2, dtype=grid.dtype, device=device), grid])
-
-
-class RotaryTable:
-    """Cosines and sines [..., tokens, head_dim] of one set of positions, computed once for all blocks.
-
-    The first half of a head's channels turns with the row, the second half with the column
-    (VGGT's extension of arXiv:2104.09864 to two axes). `special` are the rows of the special tokens in the sequence,
-    for blocks that treat them in their own way; None where nobody asks for them.
-    """
-
-    def __init__(
-        self,
-        positions: Int64[Tensor, "*batch tokens 2"],
-        head_dim: int,
-        dtype: torch.dtype = torch.float32,
-        special: Int64[Tensor, " special"] | None = None,
-    ):
-        axis_dim = head_dim // 2
-        exponents = torch.arange(0, axis_dim, 2, device=positions.device, dtype=torch.float32) / axis_dim
-        frequencies = ROPE_BASE**-exponents
-        angles = positions.to(torch.float32)[..., None] * frequencies  # [..., tokens, axis, axis_dim / 2]
-        angles = torch.cat([angles, angles], dim=-1).flatten(-2)
-        self.cos = angles.cos().to(dtype)
-        self.sin = angles.sin().to(dtype)
-        self.special = special
-
-    @property
-    def num_tokens(self) -> int:
-        return self.cos.shape[-2]
-
-    def rotate(self, x: Heads) -> Heads:
-        """Turns queries or keys to their positions."""
-        pieces = x.unflatten(-1, (2, 2, -1))  # axis, half of the axis' channels, channel
-        first, second = pieces.unbind(-2)  # one node, where two selections would each fill a gradient with zeros
-        turned = torch.stack([-second, first], dim=-2).flatten(-3)
-        return x * self.cos.to(x.dtype) + turned * self.sin.to(x.dtype)
 
 
 def attend(q: Heads, k: Keys, v: Keys) -> Heads:
@@ -80,6 +34,23 @@ def attend(q: Heads, k: Keys, v: Keys) -> Heads:
         weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         return weights.softmax(dim=-1) @ v
     return functional.scaled_dot_product_attention(q, k, v)
+
+
+def attend_apart(
+    q: Float[Tensor, "1 heads tokens head_dim"],
+    k: Float[Tensor, "1 heads tokens head_dim"],
+    v: Float[Tensor, "1 heads tokens head_dim"],
+    lengths: tuple[int, ...],
+) -> Float[Tensor, "1 heads tokens head_dim"]:
+    """`attend` within each of several sequences that lie one after another; neighbours of one length run together."""
+    mixed, start = [], 0
+    for length, same in groupby(lengths):
+        count = len(list(same))
+        rows = slice(start, start + count * length)
+        batch = (x[0, :, rows].unflatten(1, (count, length)).transpose(0, 1) for x in (q, k, v))
+        mixed.append(attend(*batch).transpose(0, 1).flatten(1, 2))
+        start = rows.stop
+    return torch.cat(mixed, dim=1)[None]
 
 
 def join_heads(x: Heads) -> Tokens:
@@ -101,7 +72,9 @@ class Attention(nn.Module):
 
     def mix(self, q: Tokens, k: Tokens, v: Tokens, rotary: RotaryTable | None) -> Tokens:
         """Everything between the projections."""
-        return join_heads(attend(*self.placed_heads(q, k, v, rotary)))
+        heads = self.placed_heads(q, k, v, rotary)
+        apart = rotary is not None and rotary.lengths is not None
+        return join_heads(attend_apart(*heads, rotary.lengths) if apart else attend(*heads))
 
     def placed_heads(self, q: Tokens, k: Tokens, v: Tokens, rotary: RotaryTable | None) -> tuple[Heads, Heads, Heads]:
         """Queries, keys and values as they meet: normalised, turned to their positions, in one precision."""

@@ -10,7 +10,8 @@ from fgq.affine import SITES, BlockSpec, LearnableBlock
 from fgq.affine.kronecker import Kronecker
 from fgq.affine.matrix import MatrixPair
 from fgq.quant import Grid
-from fgq.vggt.attention import Block, RotaryTable
+from fgq.vggt.attention import Block
+from fgq.vggt.rotary import RotaryTable
 
 DATA = Path(__file__).parents[1] / "data"
 RECORDED = load_file(DATA / "quantized_blocks.safetensors")

@@ -2,7 +2,8 @@ import torch
 from torch import nn
 
 from fgq.affine import SITES, linear_inputs
-from fgq.vggt.attention import Block, RotaryTable, patch_positions
+from fgq.vggt.attention import Block
+from fgq.vggt.rotary import RotaryTable, patch_positions
 
 
 def test_the_trace_is_the_block_and_its_linears_inputs():

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgq.vggt.attention import Block, RotaryTable
+from fgq.vggt.attention import Block
+from fgq.vggt.rotary import RotaryTable
 
 Tokens = Float[Tensor, "batch tokens channels"]
 START = 4.0  # of the clipping logits

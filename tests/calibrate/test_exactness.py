@@ -5,7 +5,8 @@ import torch
 
 from fgq.affine import LearnableBlock, linear_inputs
 from fgq.calibrate import RECIPES, find_recipe
-from fgq.vggt.attention import Block, RotaryTable, patch_positions
+from fgq.vggt.attention import Block
+from fgq.vggt.rotary import RotaryTable, patch_positions
 
 DIM, HEADS = 24, 3  # neither has a Hadamard matrix of its own
 TURNING = [name for name, recipe in RECIPES.items() if recipe.transforms != "none"]

@@ -5,7 +5,8 @@ import torch
 
 from fgq.affine import SITES
 from fgq.calibrate import RECIPES, RecipeError
-from fgq.calibrate.tokens import TokenLayouts, batches, check_scenes, embed_scenes, run_full_precision, stream
+from fgq.calibrate.layouts import TokenLayouts, batches
+from fgq.calibrate.tokens import check_scenes, embed_scenes, run_full_precision, stream
 from fgq.data.scene import Scene
 
 
@@ -42,20 +43,11 @@ def test_maxima_are_taken_over_all_clips(toy_model):
     assert torch.allclose(maxima["attn_in"], normed.abs().flatten(0, -2).max(0).values, atol=1e-5)
 
 
-def test_scenes_that_cannot_be_batched_are_named():
-    recipe = RECIPES["fgq"]
+def test_too_few_scenes_are_counted():
     with pytest.raises(RecipeError, match="1 calibration scenes are too few for a step of 2 scenes"):
-        check_scenes(make_scenes(1), recipe)
+        check_scenes(make_scenes(1), RECIPES["fgq"])
     with pytest.raises(RecipeError, match="0 calibration scenes"):
         check_scenes([], RECIPES["rtn"])
-    odd = Scene("odd one", torch.rand(2, 3, 16, 24))
-    with pytest.raises(
-        RecipeError, match=r"scene odd one has images \[2, 3, 16, 24\], but scene s0 has \[3, 3, 16, 24\]"
-    ):
-        check_scenes([*make_scenes(2), odd], recipe)
-    wide = Scene("wide one", torch.rand(3, 3, 16, 32))
-    with pytest.raises(RecipeError, match="wide one"):
-        check_scenes([*make_scenes(2), wide], recipe)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -33,7 +33,9 @@ def clips(tmp_path):
 def test_datasets_are_listed_with_what_they_need(command):
     status, out, lines = command("datasets")
     assert status == 0 and not lines
-    assert "co3d\n  needs    the unpacked CO3Dv2 categories" in out and "licence  CC BY-NC-SA 4.0" in out
+    assert "co3d\n  needs        the unpacked CO3Dv2 categories" in out and "licence      CC BY-NC-SA 4.0" in out
+    assert "calibration  the train lists, without sequences that stand in a test list too" in out
+    assert "options      frames=N: N random frames, in the order of the sequence; every=N: every Nth frame" in out
 
 
 def test_a_whole_download_passes(command, clips):

@@ -127,7 +127,8 @@ def test_the_listing_says_what_each_dataset_needs():
     assert rows["seven_scenes"][0].startswith("test, train: every 200th frame")
     assert rows["dtu"][0].startswith("test, all: every 5th frame from the first on")
     assert rows["eth3d"][0].startswith("training, test: every 5th frame from the first on")
-    assert all(needs and licence for _, needs, licence in rows.values())
+    assert all(needs and licence for *_, needs, licence in rows.values())
+    assert all(row[1] and row[2].startswith("frames=N: ") for row in rows.values())
     # FACTS: sequences of the published evaluations
     published = {name: about(name).published for name in rows}
     assert published["co3d"] == {"test": 2506} and published["realestate10k"] == {"test": 1719}

@@ -69,6 +69,22 @@ def test_with_a_count_the_pictures_are_cut_into_clips_of_neighbours(tmp_path):
         load(tmp_path, count=0)
 
 
+def test_another_seed_takes_other_clips_and_always_the_same(tmp_path):
+    for level in range(30):
+        write(tmp_path / f"{level:02d}.png", 16, 16, level)
+
+    def names(**options):
+        return [clip.name for clip in load(tmp_path, count=5, frames=3, **options)]
+
+    drawn = [names(seed=seed) for seed in range(4)]
+    assert drawn[0] == names() and drawn[1] == names(seed=1)
+    assert len(set(map(tuple, drawn))) == 4 and all(len(set(each)) == 5 for each in drawn)
+    assert len(load(tmp_path, count=64, frames=3, seed=1)) == 28  # all that there are
+    assert [scene.num_frames for scene in load(tmp_path, frames=4, seed=1)] == [4]  # the whole folder asks for no draw
+    with pytest.raises(FgqError, match="folder: seed must be a whole number of at least 0, got -1"):
+        load(tmp_path, count=1, seed=-1)
+
+
 def test_each_folder_of_a_folder_is_a_scene_and_no_clip_reaches_across(tmp_path):
     for folder, first, number in (("kitchen", 0, 3), ("attic", 100, 2), ("cellar", 200, 1)):
         (tmp_path / folder).mkdir()

@@ -19,6 +19,10 @@ def test_rules_choose_what_they_say():
     assert Rule("every", 15).choose(FRAMES, 0, "d", "s") == ("000", "015", "030")
     assert Rule("first", 3).choose(FRAMES, 0, "d", "s") == ("000", "001", "002")
     assert Rule("first", 99).choose(FRAMES, 0, "d", "s") == Rule("all").choose(FRAMES, 0, "d", "s") == tuple(FRAMES)
+    assert Rule("even", 4).choose(FRAMES, 0, "d", "s") == ("000", "010", "020", "030")
+    assert Rule("even", 3).choose(FRAMES[:5], 0, "d", "s") == ("000", "001", "003")
+    with pytest.raises(FgqError, match="s: holds 40 frames, 41 were asked for"):
+        Rule("even", 41).choose(FRAMES, 42, "d", "s")
     chosen = Rule("random", 10).choose(FRAMES, 42, "d", "s")
     assert len(set(chosen)) == 10 and list(chosen) == sorted(chosen) and set(chosen) <= set(FRAMES)
     with pytest.raises(FgqError, match="s: holds 40 frames, 41 were asked for"):

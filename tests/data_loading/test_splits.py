@@ -101,6 +101,29 @@ def test_the_splits_of_a_download_share_no_sequence(name, tmp_path):
         check_disjoint(both["test"], both["test"])
 
 
+@pytest.mark.filterwarnings("ignore::fgq.data.loaded.UnreadableSequences")
+@pytest.mark.parametrize("name", [*LAYOUTS, "playroom"])
+def test_one_setting_cell_serves_every_dataset(name, tmp_path):
+    """What the book's chapters ask, with nothing that only one dataset knows; frames, where they are fewer, follow."""
+    write, own, _ = LAYOUTS.get(name, (lambda root: None, {}, None))
+    write(tmp_path)
+    own = {option: value for option, value in own.items() if option not in ("frames", "patch_size")}  # the writers'
+    setting = {
+        "size": 14,
+        "root": None if name == "playroom" else tmp_path,
+        "frames": 1 if name == "seven_scenes" else 2,
+    }
+    for seed in (0, 1):
+        calibration, test = (
+            fgq.load_scenes(name, split=split, count=count, seed=seed, **setting, **own)
+            for split, count in (("calibration", 1), ("test", None if name in ("dtu", "eth3d", "kitti") else 1))
+        )
+        check_disjoint(calibration, test)
+        for scenes in (calibration, test):
+            assert {scene.num_frames for scene in scenes} == {setting["frames"]}
+            assert scenes[0].images.shape[-1] == 14 and scenes.frame_list.seed == seed
+
+
 def test_a_calibration_list_cannot_name_a_test_sequence(tmp_path):
     write_co3d(tmp_path)
     listed = FrameList("co3d", "calibration", "by hand", 0, {"ape/1_1_1": ("1", "2"), "ape/2_2_2": ("1", "2")})

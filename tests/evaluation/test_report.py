@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fgq.data import playroom
+from fgq.data import Scene, playroom
 from fgq.errors import FgqError
 from fgq.evaluation import DEVIATIONS, FULL_CLOUDS, HEADLINE, METRICS, Report, combine, evaluate, predict, view_ablation
 from fgq.geometry import encode_pose
@@ -290,3 +290,14 @@ def test_the_view_ablation_pairs_each_frame_with_itself(model, scenes):
     kept = table["depth_abs_rel of frame 0"]
     assert kept["alone"] - kept["own companions"] == pytest.approx(table.difference["alone"])
     assert set(HEADLINE) < set(METRICS)
+
+
+def test_the_view_ablation_takes_scenes_of_several_lengths_and_one_size(model, scenes):
+    shorter = scenes[1].frames([0, 1])
+    assert view_ablation(model, [scenes[0], shorter]).notna().all(None)
+    with pytest.raises(FgqError, match="at least 2 scenes of at least 2 frames"):
+        view_ablation(model, [scenes[0], scenes[1].frames([0])])
+    height, width = scenes[0].images.shape[-2:]
+    wide = Scene("wide", torch.zeros(2, 3, height, 2 * width))
+    with pytest.raises(FgqError, match="images of one size: scene wide has"):
+        view_ablation(model, [scenes[0], wide])

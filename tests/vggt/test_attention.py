@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from fgq.vggt.attention import Attention, RotaryTable, attend, patch_positions
+from fgq.vggt.attention import Attention, attend
+from fgq.vggt.rotary import RotaryTable, patch_positions
 
 HEAD_DIM = 8
 

@@ -141,6 +141,7 @@ DATASET = DiskDataset(
     licence="CC BY-NC 4.0",
     rules={split: Rule("random", 10) for split in ("test", "val", "train")} | {CALIBRATION: CALIBRATION_RULE},
     published={"test": 2506},
+    calibration="the train lists, without sequences that stand in a test list too",
     find=find,
     choices=RANDOM,
 )

@@ -100,6 +100,7 @@ DATASET = DiskDataset(
     licence="none stated; cite Jensen et al. 2014",
     rules={"test": Rule("every", 5), "all": Rule("every", 5), CALIBRATION: CALIBRATION_RULE},
     published={"test": len(TEST_SCANS)},
+    calibration="every scan on disk that is not of the test, without depth",
     find=find,
     choices=RANDOM_OR_STEP,
 )

@@ -108,6 +108,7 @@ DATASET = DiskDataset(
     licence="CC BY-NC-SA 4.0",
     rules={"training": Rule("every", 5), "test": Rule("every", 5), CALIBRATION: CALIBRATION_RULE},
     published={"training": len(SCENES.split()), "test": len(SCENES.split())},
+    calibration="every scene on disk that is not of the test, without depth",
     find=find,
     choices=RANDOM_OR_STEP,
 )

@@ -176,6 +176,7 @@ DATASET = DiskDataset(
     licence="CC BY-NC-SA 3.0",
     rules={"selection": Rule("all"), "video": VIDEO, "test": VIDEO, CALIBRATION: Rule("first", 4)},
     published={"video": len(DRIVES), "test": len(DRIVES)},
+    calibration="every raw drive on disk that is not of the test, without depth",
     find=find,
     choices={"frames": "first"},
     recording=lambda name: name.split("/")[0],  # the drive, of which a selected image is a part

@@ -62,13 +62,11 @@ class DiskDataset(About):
 
     `find(root, split, *, …)` gives the sequences, or failures where not even their names can be told. Those of the
     split "calibration" are never those of the split "test": where a download's lists name one in both, it is left out
-    of the calibration, so that the test stays the published one. `choices` are the options that choose other frames
-    than the published ones, and by which kind of `Rule`. `recording` tells of which recording a named sequence is,
-    where there are several of one.
+    of the calibration, so that the test stays the published one. `recording` tells of which recording a named sequence
+    is, where there are several of one.
     """
 
     find: Callable[..., list[Sequence | SequenceFailure]]
-    choices: dict[str, str]
     recording: Callable[[str], str] = str
 
     @cached_property

@@ -99,6 +99,7 @@ DATASET = DiskDataset(
     licence="cameras CC BY 4.0; the videos are their owners'",
     rules={"test": Rule("random", 10), "train": Rule("random", 10), CALIBRATION: CALIBRATION_RULE},
     published={"test": 1719},
+    calibration="the clips of train/ that are not in test/ too",
     find=find,
     choices=RANDOM,
 )

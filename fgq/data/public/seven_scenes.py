@@ -105,6 +105,7 @@ DATASET = DiskDataset(
     licence="Microsoft Research Data License, non-commercial",
     rules={"test": Rule("every", 200), "train": Rule("every", 200), CALIBRATION: CALIBRATION_RULE},
     published={"test": 18},
+    calibration="the sequences of the rooms' train lists",
     find=find,
     choices=RANDOM_OR_STEP,
 )
