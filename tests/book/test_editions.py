@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from miniature import write_co3d, write_model, write_seven_scenes
 
 ROOT = Path(__file__).parents[2]
