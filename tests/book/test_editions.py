@@ -39,7 +39,7 @@ SMALL = dict(
     epochs=1,
     stress_clips=1,
     stress_scenes=2,
-    exact_pixels=28,
+    exact_pixels=4,
     recipes=["rtn", "gptq"],
 )
 OF_TINY_ALONE = ("vggt-tiny", "playroom", "rendered room", "rooms of 4 frames", "AUC@30 of 78")
@@ -48,9 +48,11 @@ OF_TINY_ALONE = ("vggt-tiny", "playroom", "rendered room", "rooms of 4 frames", 
 @pytest.mark.parametrize("name", EDITIONS)
 def test_an_edition_runs_every_chapter_and_speaks_of_its_own_model_and_data(name, tmp_path):
     model, root, out = tmp_path / "random-vggt", tmp_path / "data", tmp_path / "out"
+    exact = tmp_path / "smaller-vggt"  # whose whole Jacobian is computed
     write_model(model)
+    write_model(exact, patch_size=2, img_size=6)
     EDITIONS[name](root)
-    values = SMALL | {"model_name": str(model), "root": str(root), "exact_model": str(model)}
+    values = SMALL | {"model_name": str(model), "root": str(root), "exact_model": str(exact)}
     given = [part for key, value in values.items() for part in ("-p", f"{key}={value}")]
     run = ROOT / "book" / "runs" / f"vggt1b-{name}-w4a4.yaml"
     line = [sys.executable, "-m", "fgq", "run", str(run), "--out", str(out), "--build", *given]
