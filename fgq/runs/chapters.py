@@ -12,6 +12,7 @@ from fgq.provenance.source import syntax, text_hash
 from fgq.runs.plain_yaml import one_line
 
 PARAMETERS_TAG = "parameters"
+INJECTED_TAG = "injected-parameters"  # papermill's cell with the run file's parameters
 ONLY = "only-"  # a cell tagged only-vggt-tiny is for the editions of the book that are about vggt-tiny
 
 

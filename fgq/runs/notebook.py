@@ -17,14 +17,13 @@ from traitlets.config import Config
 
 from fgq.errors import FgqError, RunFailure
 from fgq.provenance.record import device, gpu_peak_bytes
-from fgq.runs.chapters import Chapter, code_cells, is_tagged
+from fgq.runs.chapters import INJECTED_TAG, Chapter, code_cells, is_tagged
 from fgq.runs.kernel import KERNEL
 from fgq.runs.plain_yaml import one_line
 from fgq.writing import reason, write_text
 
 COLOURS = re.compile(r"\x1b\[[\d;]*m")
 FRAME = re.compile(r"Cell In\[(\d+)\], line (\d+)")  # of IPython's tracebacks
-INJECTED_TAG = "injected-parameters"  # papermill's cell with the run file's parameters
 ERROR_TAG = "papermill-error-cell-tag"  # papermill's notes around a failing cell
 TOLD_TAG = "fgq-told"  # our last cell, which tells what the chapter has imported of this package, and its device
 TOLD = f"""import json, sys

@@ -1,5 +1,6 @@
-"""What a page says of itself: at a chapter's head what it cost, at every page's foot where it came from."""
+"""What a page says of itself: at a chapter's head what it cost, its parameters, at its foot where it came from."""
 
+import ast
 import platform
 from collections.abc import Mapping
 from html import escape
@@ -7,14 +8,18 @@ from html import escape
 import nbformat
 
 from fgq.provenance.record import deciding_versions
+from fgq.runs.chapters import INJECTED_TAG, PARAMETERS_TAG, is_tagged
 
 GIGABYTE = 1e9
 NO_CODE = "This page has no code: nothing was computed for it."
 
 
 def with_costs(notebook: nbformat.NotebookNode, record: Mapping) -> nbformat.NotebookNode:
-    """A copy of an executed notebook with the cost box below its title and the footer at its end."""
-    cells = [nbformat.from_dict(cell) for cell in notebook.cells]
+    """A copy of an executed notebook with the cost box below its title and the footer at its end.
+
+    Its cell of parameters has the values of the run, which otherwise stand in a second cell below it.
+    """
+    cells = with_values([nbformat.from_dict(cell) for cell in notebook.cells])
     for cell in cells:
         if cell.cell_type == "markdown" and has_title(cell.source):
             cell.source = below_title(cell.source, cost_box(record))
@@ -24,6 +29,30 @@ def with_costs(notebook: nbformat.NotebookNode, record: Mapping) -> nbformat.Not
     if any("id" in cell for cell in cells):
         end["id"] = "provenance"  # the same every time
     return nbformat.from_dict(notebook | {"cells": [*cells, end]})
+
+
+def with_values(cells: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    injected = "\n".join(cell.source for cell in cells if is_tagged(cell, INJECTED_TAG))
+    for cell in cells:
+        if is_tagged(cell, PARAMETERS_TAG):
+            cell.source = reassigned(cell.source, injected)
+    return [cell for cell in cells if not is_tagged(cell, INJECTED_TAG)]
+
+
+def reassigned(source: str, later: str) -> str:
+    """Assignments of `source` with the values that `later` gives to their names; comments stay."""
+    values = {name: ast.get_source_segment(later, node.value) for name, node in assignments(later)}
+    lines = source.splitlines()
+    for name, node in reversed(assignments(source)):
+        if name in values:
+            behind = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode()
+            lines[node.lineno - 1 : node.end_lineno] = [f"{name} = {values[name]}{behind}"]
+    return "\n".join(lines)
+
+
+def assignments(source: str) -> list[tuple[str, ast.Assign]]:
+    found = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    return [(node.targets[0].id, node) for node in found]
 
 
 def with_footer(text: str) -> str:

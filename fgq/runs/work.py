@@ -177,6 +177,31 @@ def of_ablations(p: dict, blocks: int) -> Work:
     )
 
 
+def of_scaling(p: dict, blocks: int) -> Work:
+    """Of a sweep by processes of their own; rounding to nearest has one seed, whatever the others have."""
+    several = [name for name in p["recipes"] if name != "rtn"]
+    points = len(p["settings"]) * (len(several) * len(p["seeds"]) + ("rtn" in p["recipes"]))
+    clips, scenes, workers = p["calibration_clips"], p["test_scenes"], min(p["workers"], points)
+    solving = [name for name in several if "gptq" in name or name == "guidedquant"]
+    learning = [name for name in several if name.startswith(LEARNING)]
+    share = points / workers  # they work side by side
+    return Work(
+        forwards=2 * scenes * share,
+        passes=clips * share,
+        eliminated=len(solving) * len(p["settings"]) * len(p["seeds"]) / workers,
+        learned=15 * clips * len(learning) * len(p["settings"]) * len(p["seeds"]) / workers,
+        scored=scenes * share,
+        loaded=(clips + scenes) * share,
+        scenes=(clips + scenes) * workers,
+        answers=2 * scenes * workers,
+        models=workers,
+        small=workers,
+        input_matrices=workers,
+        processes=workers + 2,
+        seconds=60,  # a dry run, and what starts the sweep twice and compares its points
+    )
+
+
 def of_benchmark(p: dict, blocks: int) -> Work:
     scenes, clips, settings = p["test_scenes"], p["calibration_clips"], len(p["settings"])
     runs = settings * (1 + len(p["seeds"]) * len(p["recipes"]))
@@ -210,5 +235,6 @@ CHAPTERS: dict[str, Callable[[dict, int], Work]] = {
     "calibration": of_calibration,
     "evaluation": of_evaluation,
     "ablations": of_ablations,
+    "scaling": of_scaling,
     "benchmark": of_benchmark,
 }

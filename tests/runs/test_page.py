@@ -5,7 +5,7 @@ import platform
 import nbformat
 
 from fgq.provenance.record import deciding_versions
-from fgq.runs.page import below_title, cost_box, footer, with_costs
+from fgq.runs.page import below_title, cost_box, footer, reassigned, with_costs
 
 RECORD = {
     "run": "my.yaml",
@@ -54,3 +54,17 @@ def test_the_box_stands_below_the_title_and_the_notebook_stays_as_it_was():
     assert "Computed by" in shown.cells[-1].source and len(shown.cells) == 4
     assert nbformat.writes(shown) == nbformat.writes(with_costs(notebook, RECORD))
     nbformat.validate(shown)
+
+
+def test_the_parameters_of_the_run_stand_where_the_chapter_s_own_stood():
+    own = 'name = "ä"  # of a model\nways = {\n    "a": 1,\n}\ncount = 4\n# the end'
+    later = '# Parameters\nname = "other"\nways = {"b": [1, 2]}'
+    values = 'name = "other"  # of a model\nways = {"b": [1, 2]}\ncount = 4\n# the end'
+    assert reassigned(own, later) == values and reassigned(own, "") == own
+    cells = [
+        nbformat.v4.new_code_cell(text, metadata={"tags": [tag]})
+        for text, tag in ((own, "parameters"), (later, "injected-parameters"))
+    ]
+    shown = with_costs(nbformat.v4.new_notebook(cells=[*cells, nbformat.v4.new_code_cell("1")]), RECORD)
+    assert [cell.source for cell in shown.cells if cell.cell_type == "code"] == [values, "1"]
+    assert cells[0].source == own
