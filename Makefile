@@ -1,4 +1,4 @@
-# make book, make test, make test-cpus, make lab, make clean. All but the last set up .venv when it is missing, outdated
+# make book, make test, make test-cpus, make gpu, make lab, make clean. All but the last set up .venv when it is missing, outdated
 # or half made.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -12,7 +12,7 @@ ifndef OMP_WAIT_POLICY
 export GOMP_SPINCOUNT ?= 3000
 endif
 
-.PHONY: book test test-cpus lab clean
+.PHONY: book test test-cpus gpu lab clean
 
 book: $(READY)
 	@echo "== Running the chapters, then building the pages (what is up to date is not run again)"
@@ -25,6 +25,12 @@ test: $(READY)
 test-cpus: $(READY)
 	@echo "== Testing as other CPUs would: QUICK=1 takes the tests in which a bit more or less shows"
 	$(BIN)/python -m tests.other_cpus $(if $(QUICK),--quick)
+
+gpu: $(READY)
+	@echo "== What needs a GPU: every verb on it against the CPU, then a whole calibration at VGGT-1B's size"
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(torch.cuda.is_available())'; \
+	  then echo "torch finds no GPU here: nothing was run"; \
+	  else $(BIN)/python -m pytest -m cuda && $(BIN)/fgq run book/runs/gpu.yaml; fi
 
 lab: $(READY)
 	@echo "== Opening the book's folder in JupyterLab; open a chapter with: right click, Open With, Notebook"
