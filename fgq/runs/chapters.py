@@ -14,6 +14,7 @@ from fgq.runs.plain_yaml import one_line
 PARAMETERS_TAG = "parameters"
 INJECTED_TAG = "injected-parameters"  # papermill's cell with the run file's parameters
 ONLY = "only-"  # a cell tagged only-vggt-tiny is for the editions of the book that are about vggt-tiny
+NOT = "not-"  # and one tagged not-vggt-tiny for all others
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Chapter:
 
     def edition(self, parameters: dict) -> "Chapter":
         """Without the cells that are for another model or dataset: those tagged only-NAME, where no text among the
-        parameters is NAME."""
-        texts = {f"{ONLY}{value}" for value in parameters.values() if isinstance(value, str)}
+        parameters is NAME, and those tagged not-NAME, where one is."""
+        texts = {value for value in parameters.values() if isinstance(value, str)}
 
         def is_kept(cell: nbformat.NotebookNode) -> bool:
-            return all(tag in texts for tag in tags_of(cell) if tag.startswith(ONLY))
+            tags = tags_of(cell)
+            wanted = {tag.removeprefix(ONLY) for tag in tags if tag.startswith(ONLY)}
+            return wanted <= texts and not any(f"{NOT}{text}" in tags for text in texts)
 
         cells = list(filter(is_kept, self.notebook.cells))
         return replace(self, notebook=nbformat.from_dict(self.notebook | {"cells": cells}))

@@ -12,11 +12,14 @@ from fgq.checkpoint.files import SHIPPED, find_files, shipped_models
 from fgq.checkpoint.hub import HubOptions
 from fgq.checkpoint.load import outline
 from fgq.data import about
+from fgq.data.protocols import Protocol, find_protocol
+from fgq.data.public.seven_scenes import DEPTH_FILES
 from fgq.errors import FgqError
 from fgq.runs.runfile import RunFile, Step
 from fgq.vggt import VGGTConfig
 
 RENDERED = "playroom"
+PROJECTED = DEPTH_FILES["projected"][0]
 # Of public weights: sizes are known before they are here.
 PUBLIC = {"facebook/VGGT-1B": (VGGTConfig, "CC BY-NC 4.0, non-commercial; so is what is quantized from it", 5.0e9)}
 
@@ -57,6 +60,18 @@ def missing_data(step: Step) -> Iterator[str]:
         yield f"the dataset {found.name} needs its folder, {found.needs}: give -p root=FOLDER"
     elif not Path(root).expanduser().exists():
         yield f"root {root}: no such folder or file; {found.name} needs {found.needs}"
+    elif told.get("protocol") is not None:
+        yield from missing_for_protocol(find_protocol(told["protocol"]), found.name, Path(root).expanduser())
+
+
+def missing_for_protocol(protocol: Protocol, dataset: str, root: Path) -> Iterator[str]:
+    if protocol.dataset != dataset:
+        yield f"the protocol {protocol.name} is of the dataset {protocol.dataset}, not of {dataset}"
+    elif dict(protocol.options).get("depth") == "projected" and next(root.rglob(f"*.{PROJECTED}.png"), None) is None:
+        yield (
+            f"root {root}: no file ends in .{PROJECTED}.png, and the protocol {protocol.name} compares with such depth: "
+            "make it as the dataset's page says, or give -p protocol=null"
+        )
 
 
 def missing_gpu(step: Step, machine: Machine) -> Iterator[str]:

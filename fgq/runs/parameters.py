@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from fgq.data.protocols import PROTOCOLS
 from fgq.errors import FgqError
 from fgq.quant.bits import Bits
 from fgq.runs.plain_yaml import shown
@@ -56,6 +57,9 @@ class Parameters(BaseModel):
     test_split: Name = of("scenes that a model is measured on; none of them may be in the calibration")
     seed: Number = of("decides scenes, rotations, probes: whatever is drawn")
     # Of some chapters.
+    protocol: Literal[*PROTOCOLS] | None = of(
+        "a published evaluation, whose sequences, frames and size the test scenes then have"
+    )
     setting: Setting = of(
         "bits of weights and activations, such as W4A8; auto takes what the chapter on quantization chose"
     )

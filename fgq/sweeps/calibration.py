@@ -19,11 +19,13 @@ from fgq.checkpoint.files import TORCH_SUFFIXES, find_files
 from fgq.checkpoint.hub import is_hub_id
 from fgq.data import LoadedScenes, about, dataset_names, find_dataset
 from fgq.data.frozen import VARIABLE
+from fgq.data.protocols import find_protocol
 from fgq.errors import FgqError
 from fgq.evaluation import FAST_CLOUDS, FULL_CLOUDS, predict
 from fgq.provenance.record import deciding_versions, device
 from fgq.provenance.source import source_hash, text_hash
 from fgq.quant import Bits
+from fgq.runs.needs import missing_for_protocol
 from fgq.runs.parameters import check_names, check_values
 from fgq.sweeps.kind import Outcome, Values
 from fgq.vggt import VGGT
@@ -41,13 +43,14 @@ DEFAULTS = {
     "test_split": "test",
     "calibration_clips": 64,
     "test_scenes": None,
+    "protocol": None,  # test_split's own rule
     "recipe": "fgq",
     "setting": "W4A4",
     "seed": 0,
-    "clouds": "fast",
+    "clouds": None,  # as the protocol says, fast without one
 }
 PLAYROOM_TEST = {"count": 128, "seed": 0}  # the same scenes whatever the seed of the calibration
-CLOUDS = {"fast": FAST_CLOUDS, "full": FULL_CLOUDS}
+CLOUDS = {None: None, "fast": FAST_CLOUDS, "full": FULL_CLOUDS}
 OF_SETTING = {"name", "weight_bits", "activation_bits"}
 RECIPE_FIELDS = [each.name for each in fields(Recipe) if each.name not in OF_SETTING]
 
@@ -66,7 +69,8 @@ class Calibration:
         check_values([*DEFAULTS, *RECIPE_FIELDS], given, where)
         whole = self.complete(values)
         check_choice("recipe", whole["recipe"], RECIPES, where)
-        check_choice("clouds", whole["clouds"], CLOUDS, where)
+        if whole["clouds"] is not None:
+            check_choice("clouds", whole["clouds"], list(filter(None, CLOUDS)), where)
         check_choice("dataset", whole["dataset"], dataset_names(), where)
         if whole["setting"] == "auto":
             raise FgqError(f"{where}: parameter 'setting' is 'auto', which chapters alone have: write it as W4A8")
@@ -80,15 +84,20 @@ class Calibration:
         for name in ("root", "size", "frames"):
             if whole[name] is not None and name not in known:
                 raise FgqError(f"{where}: parameter {name!r}: the dataset {whole['dataset']} has no such option")
+        if whole["protocol"] is not None and find_protocol(whole["protocol"]).dataset != whole["dataset"]:
+            raise FgqError(f"{where}: the protocol {whole['protocol']} is not of the dataset {whole['dataset']}")
         if "root" in known and whole["root"] is None:
             raise FgqError(f"{where}: parameter 'root': the dataset {whole['dataset']} needs its folder")
 
     def check_here(self, values: Values) -> None:
         if not is_hub_id(values["model_name"], TORCH_SUFFIXES):
             find_files(values["model_name"])
-        root = values["root"]
-        if root is not None and not Path(root).expanduser().exists():
-            raise FgqError(f"parameter 'root' is {root!r}: there is no such folder")
+        root = None if values["root"] is None else Path(values["root"]).expanduser()
+        if root is not None and not root.exists():
+            raise FgqError(f"parameter 'root' is {values['root']!r}: there is no such folder")
+        if values["protocol"] is not None:
+            for lack in missing_for_protocol(find_protocol(values["protocol"]), values["dataset"], root):
+                raise FgqError(lack)
 
     def complete(self, values: Values) -> Values:
         return DEFAULTS | values
@@ -105,12 +114,13 @@ def calibrate_and_measure(values: Values, folder: Path, shared: Path) -> Outcome
     recipe, seed = recipe_of(values), values["seed"]
     model = fgq.load_model(values["model_name"], device=values["device"], dtype=values["dtype"])
     own = PLAYROOM_TEST if values["dataset"] == "playroom" else {}
-    test = scenes_of(model, values, values["test_split"], {**own, **count_of(values["test_scenes"])})
+    by_rule = {**own, "split": values["test_split"]} if values["protocol"] is None else {"protocol": values["protocol"]}
+    test = scenes_of(model, values, {**by_rule, **count_of(values["test_scenes"])})
     full = predict(model, test, progress=False)
     began, clips, fisher = time.perf_counter(), [], None
     if recipe.needs_scenes or recipe.weighting == "fisher":
-        choice = {"seed": seed, **count_of(values["calibration_clips"])}
-        clips = scenes_of(model, values, values["calibration_split"], choice)
+        choice = {"split": values["calibration_split"], "seed": seed, **count_of(values["calibration_clips"])}
+        clips = scenes_of(model, values, choice)
     if recipe.weighting == "fisher" or recipe.deals_bits:
         estimator = recipe.estimator or "sum_of_outputs"
         options = {"cache_dir": shared / "fisher", "progress": False}  # bits do not change it, nor what else differs
@@ -133,14 +143,15 @@ def recipe_of(values: Values) -> Recipe:
     return find_recipe(values["recipe"], overrides=bits | {n: values[n] for n in RECIPE_FIELDS if n in values})
 
 
-def scenes_of(model: VGGT, values: Values, split: str, choice: Values) -> LoadedScenes:
-    """Pictures from disk are brought to the model's size and patches unless told."""
+def scenes_of(model: VGGT, values: Values, choice: Values) -> LoadedScenes:
+    """Pictures from disk are brought to the model's size and patches unless told; a protocol has its own size."""
     given = {name: values[name] for name in ("root", "size", "frames") if values[name] is not None}
     known = inspect.signature(find_dataset(values["dataset"])).parameters
     if "patch_size" in known:
-        given = {"size": model.config.img_size, "patch_size": model.config.patch_size} | given
-    choice = {name: value for name, value in choice.items() if name in known}
-    return fgq.load_scenes(values["dataset"], split=split, **given, **choice)
+        usual = {} if "protocol" in choice else {"size": model.config.img_size}
+        given = usual | {"patch_size": model.config.patch_size} | given
+    choice = {name: value for name, value in choice.items() if name in known or name == "protocol"}
+    return fgq.load_scenes(values["dataset"], **given, **choice)
 
 
 def count_of(number: int | None) -> Values:

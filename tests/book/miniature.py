@@ -60,7 +60,9 @@ def write_seven_scenes(root: Path) -> None:
     """All seven, as the protocol asks for all; a sequence for calibration and one to test in each."""
     for place, name in enumerate(SCENES):
         rooms = {f"seq-0{index}": build_room(2 * place + index, 2, 48, 64, focal=(58.5, 58.5)) for index in (1, 2)}
-        seven_scenes.write(root, {name: {sequence: enlarged(room, 10) for sequence, room in rooms.items()}})
+        rooms = {sequence: enlarged(room, 10) for sequence, room in rooms.items()}
+        for depth in ("depth", "depth.proj"):
+            seven_scenes.write(root, {name: rooms}, depth_suffix=depth)
         (root / name / "TrainSplit.txt").write_text("sequence1\n")
         (root / name / "TestSplit.txt").write_text("sequence2\n")
 

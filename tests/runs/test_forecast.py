@@ -127,6 +127,13 @@ def test_a_missing_root_stops_a_run_before_it_starts(tmp_path):
     with pytest.raises(FgqError, match="root /nowhere: no such folder"):
         check_roots(run.with_parameters({"root": "/nowhere"}))
     check_roots(run.with_parameters({"root": str(tmp_path)}))
+    rooms = read_run_file(RUNS / "vggt1b-7scenes-w4a4.yaml").with_parameters({"root": str(tmp_path)})
+    with pytest.raises(FgqError, match=r"chapter evaluation: root .*no file ends in .depth.proj.png, and the protocol"):
+        check_roots(rooms)
+    (tmp_path / "frame-000000.depth.proj.png").touch()
+    check_roots(rooms)
+    with pytest.raises(FgqError, match="the protocol fgq-co3d is of the dataset co3d, not of seven_scenes"):
+        check_roots(rooms.with_parameters({"protocol": "fgq-co3d"}))
     check_roots(read_run_file(RUNS / "tiny.yaml"))
 
 

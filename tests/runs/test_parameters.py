@@ -23,6 +23,16 @@ def test_no_name_stands_in_the_schema_that_no_chapter_has():
     assert set(FIELDS) == {name for chapter in CHAPTERS for name in read_chapter(BOOK, chapter).defaults}
 
 
+def test_an_edition_has_its_own_cells_and_not_those_of_others():
+    chapter = read_chapter(BOOK, "evaluation")
+    cells = {
+        name: "\n".join(cell.source for cell in chapter.edition({"model_name": name}).notebook.cells)
+        for name in ("vggt-tiny", "another")
+    }
+    assert "The adjudication" in cells["vggt-tiny"] and "beside_published" not in cells["vggt-tiny"]
+    assert "The adjudication" not in cells["another"] and "beside_published" in cells["another"]
+
+
 MISTAKES = [
     ("modelname", "vggt-tiny", "has no parameter 'modelname'; did you mean model_name?"),
     ("model_name", "", "'model_name' is ''"),
@@ -34,6 +44,7 @@ MISTAKES = [
     ("seeds", [0, "1"], "'seeds.1' is '1': input should be a valid integer"),
     ("setting", "W44", "'setting' is 'W44': bits 'W44': write them as W4A8"),
     ("setting", "W9A4", "'setting' is 'W9A4'"),
+    ("protocol", "fgq-co3", "'protocol' is 'fgq-co3': input should be 'fgq-co3d', 'fgq-realestate10k'"),
     ("sweep", ["W4A4", "4"], "'sweep.1' is '4'"),
     ("root", 3, "'root' is 3: input should be a valid string"),
     ("dtype", "int8", "'dtype' is 'int8': input should be 'float32', 'bfloat16' or 'float16'"),

@@ -1,7 +1,9 @@
 """Points that calibrate and measure give what the public verbs give, and their page shows it."""
 
 import re
+import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,12 +12,18 @@ import torch
 
 import fgq
 from fgq.calibrate import schedule
+from fgq.errors import FgqError
 from fgq.evaluation import Report, verdicts
 from fgq.sweeps.execute import folder_of, renew
 from fgq.sweeps.reports import pairs_within, reports_by_point
 from fgq.sweeps.sweep_file import read_sweep
 from fgq.sweeps.worker import work
 from fgq.writing import write_json
+
+sys.path.append(str(Path(__file__).parents[1] / "data_loading"))
+
+from writers import co3d  # noqa: E402
+from writers.room import build_room  # noqa: E402
 
 SWEEP = """
 name: toy
@@ -138,3 +146,27 @@ def test_a_calibration_goes_on_from_its_finished_blocks(swept, tmp_path, monkeyp
     assert work(sweep.kind, sweep.points, folder, "t", 0) == 0
     assert folder.of(sweep.points[0]).state() == "done" and len(calibrated) == 4
     assert folder.of(sweep.points[0]).result["attempt"] == 2
+
+
+BY_PROTOCOL = """
+name: published
+base: {model_name: MODEL, root: ROOT, dataset: co3d, protocol: fgq-co3d, device: cpu, recipe: rtn}
+grid: {frames: [2, 3]}
+"""
+
+
+def test_a_protocol_chooses_the_test_scenes_and_its_departures_are_told(swept, tmp_path):
+    co3d.write(tmp_path, {"apple": {"1_1_1": build_room(0, 3, 42, 56)}})
+    text = BY_PROTOCOL.replace("MODEL", str(swept[0].path.parent / "model")).replace("ROOT", str(tmp_path))
+    (tmp_path / "sweep.yaml").write_text(text)
+    sweep = read_sweep(tmp_path / "sweep.yaml")
+    folder = folder_of(sweep, tmp_path / "out")
+    assert work(sweep.kind, sweep.points, folder, "s", 0) == 0
+    for point in sweep.points:
+        report = Report.load(folder.of(point).root / "report.csv").frame
+        told = f"2 of 2,506 sequences; {point.parameters['frames']} random frames, in the order of the sequence, not 10"
+        assert set(report.protocol) == {"fgq-co3d"} and report.departures.iloc[0].startswith(told)
+        assert "pixels wide" not in report.departures.iloc[0]  # 504 as published, where the model's own are 16
+    (tmp_path / "sweep.yaml").write_text(text.replace("dataset: co3d", "dataset: dtu"))
+    with pytest.raises(FgqError, match="the protocol fgq-co3d is not of the dataset dtu"):
+        read_sweep(tmp_path / "sweep.yaml")

@@ -1,15 +1,20 @@
 """A sweep file is understood, or refused in one line before anything runs."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fgq.data.protocols import find_protocol
 from fgq.errors import FgqError
+from fgq.evaluation.published import published_results
+from fgq.quant import Bits
 from fgq.sweeps.points import expand, fits, named, readable
 from fgq.sweeps.sweep_file import check_here, read_sweep
 
+SHIPPED = sorted((Path(__file__).parents[2] / "book" / "runs" / "sweeps").glob("*.yaml"))
 CALIBRATIONS = """
 name: recipes
 base: {calibration_clips: 2, test_scenes: 2}
@@ -26,6 +31,23 @@ def written(tmp_path, text):
     path = tmp_path / "sweep.yaml"
     path.write_text(text)
     return path
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_shipped_files_can_be_read(path):
+    sweep = read_sweep(path)
+    assert sweep.name == path.stem and sweep.description and len(sweep.points) > 1
+
+
+def test_the_paper_s_tables_are_whole():
+    (path,) = (path for path in SHIPPED if path.stem == "vggt1b-paper-tables")
+    made = {
+        (point["recipe"], *Bits(point["setting"]), find_protocol(point["protocol"]).table)
+        for point in (point.parameters for point in read_sweep(path).points)
+    }
+    rows = published_results().query("recipe != 'full precision'")
+    wanted = set(rows[["recipe", "weight_bits", "activation_bits", "dataset"]].itertuples(index=False, name=None))
+    assert wanted == made, wanted ^ made
 
 
 def test_a_file_names_every_point_once_with_all_that_decides_it(tmp_path):
