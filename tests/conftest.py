@@ -6,20 +6,18 @@ import signal
 from pathlib import Path
 
 import safetensors
-from jaxtyping import install_import_hook
 
+from tests import shapes
 from tests.misaligned import MisalignedFile
 
-# What tests/other_cpus.py sets: bytes that every tensor of a file lies off an aligned address, and threads.
+# What tests/other_cpus.py sets: bytes that every tensor of a file lies off an aligned address; threads; no checks of
+# shapes.
 if "FGQ_TEST_MISALIGNED" in os.environ:
     safetensors.safe_open = MisalignedFile  # before fgq takes it
 
-# Before anything of fgq is imported. Tensor-valued functions of these packages state their shapes.
-# The numeric tower lets an int stand for a float, as everywhere in Python.
-install_import_hook(
-    [f"fgq.{room}" for room in ("geometry", "vggt", "quant", "affine", "fisher", "calibrate", "metrics", "evaluation")],
-    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
-)
+# Before anything of fgq is imported.
+if os.environ.get("FGQ_TEST_SHAPES") != "0":
+    shapes.check_shapes()
 
 import pandas as pd  # noqa: E402
 import pytest  # noqa: E402
@@ -58,6 +56,7 @@ def pytest_configure(config) -> None:
 
 
 def pytest_runtest_setup(item) -> None:
+    shapes.calls.clear()
     if item.get_closest_marker("cuda") and not torch.cuda.is_available():
         pytest.skip("torch finds no GPU here")
 

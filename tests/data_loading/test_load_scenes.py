@@ -36,7 +36,7 @@ def test_counts_must_be_whole_and_positive(field, value):
 
 
 def test_an_option_that_the_dataset_lacks_is_refused(tmp_path):
-    with pytest.raises(FgqError, match="folder has no option sed; it has root, frames, count, size, patch_size, mode, "):
+    with pytest.raises(FgqError, match="folder has no option sed; it has root, frames, count, size, patch_size, "):
         fgq.load_scenes("folder", root=tmp_path, sed=0)
     with pytest.raises(FgqError, match="playroom has no option sise; it has split, count"):
         fgq.load_scenes("playroom", sise=64)
