@@ -20,6 +20,7 @@ CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 calls = Counter()  # by the function's code; cleared before each test
 
 
+@functools.cache  # conftest.py is imported under two names
 def check_shapes() -> None:
     """From now on whatever is imported of the packages is checked."""
     decorate = jaxtyping.jaxtyped

@@ -69,8 +69,8 @@ def missing_for_protocol(protocol: Protocol, dataset: str, root: Path) -> Iterat
         yield f"the protocol {protocol.name} is of the dataset {protocol.dataset}, not of {dataset}"
     elif dict(protocol.options).get("depth") == "projected" and next(root.rglob(f"*.{PROJECTED}.png"), None) is None:
         yield (
-            f"root {root}: no file ends in .{PROJECTED}.png, and the protocol {protocol.name} compares with such depth: "
-            "make it as the dataset's page says, or give -p protocol=null"
+            f"root {root}: no file ends in .{PROJECTED}.png, and the protocol {protocol.name} compares with such "
+            "depth: make it as the dataset's page says, or give -p protocol=null"
         )
 
 

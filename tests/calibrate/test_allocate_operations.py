@@ -49,14 +49,20 @@ def rows_rounded(values, bits):
 
 
 @torch.no_grad()
-def damage_of(model, scenes, fisher, task_weights, index, site, part, bits):
+def tokens_of(model, scenes):
+    """Of each scene before the first block and behind every one."""
+    clips = [scene.images[None] for scene in scenes]
+    return [[model.aggregator.embed(images), *model.aggregator(images)] for images in clips]
+
+
+@torch.no_grad()
+def damage_of(model, clips, fisher, task_weights, index, site, part, bits):
     """½ Σ F E[Δ²] of one part of one layer, by loops over clips, kinds of tokens and tasks."""
     special = model.config.num_special_tokens
     name, block = list(model.aggregator.blocks())[index]
+    layout = model.aggregator.layout(torch.empty(1, FRAMES, 3, HEIGHT, WIDTH))
     total = 0.0
-    for scene in scenes:
-        images = scene.images[None]
-        tokens = [model.aggregator.embed(images), *model.aggregator(images)]
+    for tokens in clips:
 
         def linear(path, values):
             layer = block.get_submodule(path)
@@ -68,13 +74,13 @@ def damage_of(model, scenes, fisher, task_weights, index, site, part, bits):
                 values = torch.where((led == (part != "patches"))[:, None], rows_rounded(values, bits), values)
             return functional.linear(values, weight, layer.bias).chunk(3 if path == "attn.qkv" else 1, -1)
 
-        called = model.aggregator.layout(images).arguments(name, tokens[index])
+        called = layout.arguments(name, tokens[index])
         error = (block.run(*called, linear).reshape(tokens[index].shape) - tokens[index + 1]).double()
         for k, preference in enumerate(task_weights):
             scale = fisher.values[k].double().mean()
             for kind, rows in enumerate((slice(0, 1), slice(1, special), slice(special, None))):
                 mean = error[:, rows].square().mean((0, 1))
-                total += 0.5 * preference / scale * (fisher.by_kind[k, kind, index].double() @ mean) / len(scenes)
+                total += 0.5 * preference / scale * (fisher.by_kind[k, kind, index].double() @ mean) / len(clips)
     return float(total)
 
 
@@ -82,9 +88,10 @@ def damage_of(model, scenes, fisher, task_weights, index, site, part, bits):
 def test_the_deal_is_that_of_least_predicted_damage(toy_model, scenes, fisher, dealt, task_weights, bit_budget):
     recipe = dealt(task_weights=task_weights, bit_budget=bit_budget).quantization.recipe
     layers = [(index, site) for index in range(toy_model.config.num_blocks) for site in SITES]
+    clips = tokens_of(toy_model, scenes)
     damage = [
         [
-            [damage_of(toy_model, scenes, fisher, task_weights, *layer, part, bits) for bits in BIT_CHOICES]
+            [damage_of(toy_model, clips, fisher, task_weights, *layer, part, bits) for bits in BIT_CHOICES]
             for part in PARTS
         ]
         for layer in layers

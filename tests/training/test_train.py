@@ -10,14 +10,18 @@ from fgq.geometry import encode_pose
 from fgq.training import train as loop
 from fgq.training.objective import CONFIDENCE_REWARD, LOSSES, dense_loss
 from fgq.training.optimiser import average_of
-from fgq.training.settings import TrainingSettings, tiny_config
+from fgq.training.settings import TINY, TrainingSettings, tiny_config
 from fgq.training.train import training_loss
-from fgq.vggt import VGGT, Predictions
+from fgq.vggt import VGGT, Predictions, VGGTConfig
 
 SHORT = TrainingSettings(pair_steps=2, steps=4, batch=2, checkpoint_every=2, validation_scenes=2, warmup_steps=2)
+SMALL = TINY | dict(
+    embed_dim=32, depth=2, encoder_depth=1, dpt_features=8, dpt_out_channels=(4, 8, 8, 8), dpt_layers=(0, 0, 1, 1)
+)
 
 
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "tiny_config", lambda: VGGTConfig(**SMALL))
     unbroken = loop.train(tmp_path / "unbroken", SHORT).state_dict()
 
     def dies_at_step_3(model, scenes, settings, step):
@@ -25,11 +29,10 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return training_loss(model, scenes, settings, step)
 
-    monkeypatch.setattr(loop, "training_loss", dies_at_step_3)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(loop, "training_loss", dies_at_step_3)
         loop.train(tmp_path / "broken", SHORT)
     assert pd.read_csv(tmp_path / "broken" / "curve.csv").step.tolist() == [2]
-    monkeypatch.undo()
     resumed = loop.train(tmp_path / "broken", SHORT).state_dict()
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
     curve = pd.read_csv(tmp_path / "broken" / "curve.csv")
