@@ -24,6 +24,7 @@ SMALL = dict(
     sweep=["W4A4", "W3A3"],
     settings=["W4A8"],
     seeds=[0, 1],
+    workers=1,
     dampings=[0.1],
     fisher_clips=2,
     compared_clips=2,
