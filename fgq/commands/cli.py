@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fgq.commands.compare import compare
-from fgq.commands.costs import info, random_weights
+from fgq.commands.costs import bench, info, random_weights
 from fgq.commands.datasets import datasets
 from fgq.commands.door import run_command
 from fgq.commands.options import (
@@ -43,7 +43,7 @@ app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
 app.add_typer(datasets, name="datasets")
-for verb in (info, pack, apply_delta, random_weights, render, predict, run, sweep, compare):
+for verb in (info, bench, pack, apply_delta, random_weights, render, predict, run, sweep, compare):
     app.command()(verb)
 
 

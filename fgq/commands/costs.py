@@ -1,12 +1,12 @@
-"""Commands about what models cost: `fgq info` and `fgq random-weights`."""
+"""Commands about what models cost: `fgq info`, `fgq bench` and `fgq random-weights`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fgq.commands.options import Seed
-from fgq.writing import check_new_folder
+from fgq.commands.options import MOST_FRAMES, Device, Seed
+from fgq.writing import check_file, check_new_folder
 
 # Of bits and bit-operations in a table.
 AVERAGES = {"macs": "{:.4g}".format, "bit-operations": "{:.4g}".format}
@@ -74,6 +74,55 @@ def info(
             f"{found.free_bytes / 1e9:.1f} GB that are free on {place}: {found.weight_bytes / 1e9:.2f} GB of weights, "
             f"{found.frame_bytes / 1e6:.1f} MB for each of many frames"
         )
+
+
+def bench(
+    models: Annotated[
+        list[str], typer.Argument(help="models as other commands take them, full precision or quantized")
+    ],
+    frames: Annotated[list[int] | None, typer.Option(help="of a clip; repeatable", min=1, max=MOST_FRAMES)] = None,
+    size: Annotated[
+        str | None, typer.Option(help="of its images, such as 518x392; the model's where not given")
+    ] = None,
+    form: Annotated[
+        list[str] | None,
+        typer.Option(help="full precision, fake, packed or integer; repeatable; all that a model has where not given"),
+    ] = None,
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="float32, bfloat16 or float16, repeatable; the model's own where not given")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="passes of each that are timed", min=1)] = 5,
+    device: Device = "cpu",
+    csv: Annotated[Path | None, typer.Option(help="file for the table")] = None,
+    figure: Annotated[Path | None, typer.Option(help="file for a figure (.svg, .png, .pdf)")] = None,
+) -> None:
+    """Speed and memory of models side by side: as they are, in fake quantization, packed, with products of integers.
+
+    Passes take turns; times are medians with the fastest and the slowest, ratios are to the first row.
+    """
+    from fgq.memory.bench import FORMS
+    from fgq.memory.bench import bench as race
+    from fgq.memory.info import Input
+
+    csv, figure = (path and check_file(path) for path in (csv, figure))
+    clip = Input.parse(1, size) if size else None
+    table = race(
+        models,
+        frames or [1],
+        clip and clip.height,
+        clip and clip.width,
+        forms=form or FORMS,
+        dtypes=dtype or [None],
+        device=device or "auto",
+        repeats=repeats,
+    )
+    typer.echo(table.drop(columns=["height", "width"]).to_string(index=False, float_format="{:.4g}".format))
+    if csv:
+        table.to_csv(csv, index=False)
+    if figure:
+        from fgq.plots import show_bench
+
+        show_bench(table).savefig(figure, bbox_inches="tight")
 
 
 def random_weights(

@@ -1,6 +1,7 @@
 """Figures and tables that several chapters share. Figures are matplotlib's; `side_by_side` is a page to be turned."""
 
 from fgq.plots.accuracy import show_accuracy_curves, show_depth_alignment, show_point_alignment, show_sparsification
+from fgq.plots.bench import show_bench
 from fgq.plots.comparison import show_comparison_changes
 from fgq.plots.model import (
     show_costs,

@@ -3,6 +3,7 @@
 from fgq.quant.bits import BITS, OFF_BITS, BitMap, Bits
 from fgq.quant.clipping import FixedClip, LearnableClip, clip_range, clip_weight
 from fgq.quant.grid import Grid, decode
+from fgq.quant.kernel_choice import with_integers
 from fgq.quant.linear import QuantizedLinear, join_parts, multiply_parts, quantize_kinds, quantize_tokens
 from fgq.quant.packed_linear import PackedLinear, pack_layers, unpack_layers
 from fgq.quant.packing import PackedCodes
@@ -27,4 +28,5 @@ __all__ = [
     "quantize_kinds",
     "quantize_tokens",
     "unpack_layers",
+    "with_integers",
 ]

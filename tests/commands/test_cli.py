@@ -191,6 +191,17 @@ def test_info_tells_the_bits_of_a_quantized_model(command, toy_model, tmp_path):
     assert rows["all"][3] == pytest.approx(rows["all"][0] * rows["all"][4], rel=1e-3)
 
 
+def test_bench_writes_its_table_and_its_figure(command, toy_model, tmp_path):
+    toy_model.save(tmp_path / "toy")
+    files = ("--csv", tmp_path / "table.csv", "--figure", tmp_path / "figure.svg")
+    status, out, _ = command("bench", tmp_path / "toy", "--size", "24x16", "--repeats", 1, *files)
+    (row,) = pd.read_csv(tmp_path / "table.csv").to_dict("records")
+    assert status == 0 and (row["width"], row["height"], row["frames"], row["ratio"]) == (24, 16, 1, 1)
+    assert row["form"] in out and (tmp_path / "figure.svg").read_text().startswith("<?xml")
+    status, _, errors = command("bench", tmp_path / "toy", "--form", "integer")
+    assert status == 2 and "has a form among integer" in errors[-1]
+
+
 def test_a_bit_budget_is_dealt_by_a_fisher_estimated_on_the_way(command, toy_model, tmp_path):
     toy_model.save(tmp_path / "toy")
     clips = ("--count", 2, "--frames", 2, "--size", 16)
