@@ -29,7 +29,7 @@ from fgq.commands.options import (
     given_fields,
     where,
 )
-from fgq.commands.packing import apply_delta, pack
+from fgq.commands.packing import apply_delta, card, pack
 from fgq.commands.pictures import predict, render
 from fgq.commands.runs import run
 from fgq.commands.scenes import scenes_of
@@ -43,7 +43,7 @@ app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
 app.add_typer(datasets, name="datasets")
-for verb in (info, bench, pack, apply_delta, random_weights, render, predict, run, sweep, compare):
+for verb in (info, bench, pack, apply_delta, card, random_weights, render, predict, run, sweep, compare):
     app.command()(verb)
 
 

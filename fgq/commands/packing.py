@@ -1,4 +1,4 @@
-"""Commands that write quantized models in other forms: `fgq pack` and `fgq apply-delta`."""
+"""Commands that make quantized models ready to be passed on: `fgq pack`, `fgq apply-delta` and `fgq card`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fgq.errors import FgqError
-from fgq.writing import whole_folder
+from fgq.writing import check_file, whole_folder, write_text
 
 GIGABYTE = 10**9
 Out = Annotated[Path, typer.Option(help="new folder")]
@@ -53,3 +53,17 @@ def apply_delta(
     with whole_folder(out, "the whole model") as part:
         whole.save(part, shard_bytes=int(shard_size * GIGABYTE))
     typer.echo(f"whole model: {out}")
+
+
+def card(
+    model: Annotated[Path, typer.Argument(help="folder of a quantized model")],
+    report: Annotated[Path | None, typer.Option(help="table of `fgq evaluate`, for its accuracy")] = None,
+    out: Annotated[Path | None, typer.Option(help="file; README.md in the model's folder where not given")] = None,
+) -> None:
+    """Write a model's card: what it was made of and how, its sizes, its accuracy, its licence; as the hub shows it."""
+    from fgq.evaluation import Report
+    from fgq.export.model_card import model_card
+
+    out = check_file(out or model / "README.md")
+    write_text(out, model_card(str(model), Report.load(report) if report else None))
+    typer.echo(f"card: {out}")

@@ -55,3 +55,15 @@ def test_a_delta_is_made_looked_at_and_applied(command, folders, build_toy):
     assert status == 2 and len(lines) == 1 and "is another one" in lines[0] and not (folders / "whole").exists()
     assert command(*call, folders / "full")[0] == 0
     assert fingerprint(fgq.load_model(folders / "whole")) == packed_fingerprint(folders / "small")
+
+
+def test_a_card_lies_in_the_model_s_folder(command, folders):
+    assert command("card", folders / "small")[0] == 0
+    assert "# full, rtn, W4A4" in (folders / "small" / "README.md").read_text()
+    assert fgq.load_model(folders / "small").quantization.recipe.name == "rtn"  # which does not mind
+    scenes = ("--count", 1, "--frames", 2, "--size", 16)
+    assert command("evaluate", folders / "small", *scenes, "--out", folders / "report.csv")[0] == 0
+    status, told, _ = command("card", folders / "small", "--report", folders / "report.csv", "--out", folders / "a.md")
+    assert status == 0 and told == f"card: {folders / 'a.md'}\n" and "95 % intervals" in (folders / "a.md").read_text()
+    status, _, lines = command("card", folders / "full")
+    assert status == 2 and "states no recipe" in lines[-1] and not (folders / "full" / "README.md").exists()
