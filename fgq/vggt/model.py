@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.amp import is_autocast_available
-from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.utils import ModelOutput, cached_file
 
+import fgq
 from fgq.errors import FgqError
 from fgq.shards import LIMIT
 from fgq.tensor_files import aligned
@@ -21,11 +22,14 @@ from fgq.vggt.attention import LayerScale
 from fgq.vggt.camera_head import CameraHead
 from fgq.vggt.config import VGGTConfig
 from fgq.vggt.dense_head import DenseHead
-from fgq.vggt.saved import forget_quantization, save, write_quantization
+from fgq.vggt.saved import QUANTIZATION_FILE, forget_quantization, save, write_quantization
 
 TASKS = ("camera", "depth", "points")  # order of every table with a task axis
 TASK_OUTPUT = {"camera": "pose_enc", "depth": "depth", "points": "world_points"}
 HEAD_PIXELS = 2 * 224 * 224  # that the dense heads work on at a time, or one frame: they need some 1.5 kB a pixel
+
+PLACES = ("revision", "cache_dir", "local_files_only")  # options of transformers and of `fgq.load_model`: where to look
+QUIETLY = {f"_raise_exceptions_for_{what}": False for what in ("gated_repo", "missing_entries", "connection_errors")}
 
 BlockOutputs = Sequence[Tensor] | Mapping[int, Tensor]
 
@@ -144,15 +148,21 @@ class VGGT(PreTrainedModel):
     def from_pretrained(cls, name: str | Path, *arguments: Any, **options: Any) -> "VGGT":
         """As transformers does it, but strict: raises FgqError where it would fill missing tensors with random values.
 
-        Quantized blocks are such a case: `fgq.load_model` builds them.
+        Quantized models are built by the verb `fgq.load_model`, which is given `dtype`, `device_map` as its device, and
+        where to look on the hub (`revision`, `cache_dir`, `local_files_only`); other options mean nothing to it.
         """
         wants_report = options.pop("output_loading_info", False)
+        places = {key: options[key] for key in PLACES if options.get(key) is not None}
+        if cached_file(name, QUANTIZATION_FILE, **QUIETLY, **places) is not None:
+            dtype, device = (options.get(key) for key in ("dtype", "device_map"))
+            model = fgq.load_model(name, device, None if dtype == "auto" else dtype, **places)
+            return (model, {}) if wants_report else model
         model, report = super().from_pretrained(name, *arguments, output_loading_info=True, **options)
         missing = sorted(report["missing_keys"])
         if missing:
             raise FgqError(
                 f"{name}: {len(missing)} tensors are missing, {missing[0]} is the first: use fgq.load_model, which "
-                "builds quantized blocks too and lists what does not fit"
+                "lists what does not fit"
             )
         for tensor in (*model.parameters(), *model.buffers()):
             tensor.data = aligned(tensor.data)
@@ -221,3 +231,7 @@ class VGGT(PreTrainedModel):
 def signed_expm1(raw: Tensor) -> Tensor:
     """Of coordinates, which may be negative and far away: sign(x) (exp |x| − 1)."""
     return raw.sign() * raw.abs().expm1()
+
+
+AutoConfig.register(VGGTConfig.model_type, VGGTConfig, exist_ok=True)
+AutoModel.register(VGGTConfig, VGGT, exist_ok=True)

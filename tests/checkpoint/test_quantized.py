@@ -2,7 +2,8 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel
 
 import fgq
 from fgq.affine import BlockSpec, LearnableBlock, QuantizedBlock
@@ -69,7 +70,28 @@ def test_a_half_precision_model_keeps_its_types(mixed_model, toy_images, tmp_pat
 def test_the_form_of_transformers_keeps_quantized_blocks(mixed_model, toy_images, tmp_path):
     mixed_model.save_pretrained(tmp_path)
     assert_same(fgq.load_model(tmp_path), mixed_model, toy_images)
-    with pytest.raises(FgqError, match="tensors are missing, aggregator.frame_blocks.1.attn.proj.weight is the first"):
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("loader", [VGGT, AutoModel])
+def test_transformers_loads_quantized_models(mixed_model, toy_images, tmp_path, loader, packed):
+    mixed_model.save(tmp_path, packed=packed)
+    loaded, own = loader.from_pretrained(tmp_path), fgq.load_model(tmp_path)
+    assert_same(loaded, own, toy_images)
+    half = loader.from_pretrained(str(tmp_path), dtype="bfloat16", device_map="cpu")
+    assert half.dtype == torch.bfloat16 and fingerprint(half) == fingerprint(fgq.load_model(tmp_path, dtype="bfloat16"))
+    with pytest.raises(FgqError, match="tpu"):
+        loader.from_pretrained(tmp_path, device_map="tpu")
+
+
+def test_tensors_that_are_missing_are_not_made_up(toy_model, tmp_path):
+    toy_model.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    del state["aggregator.frame_blocks.1.attn.proj.weight"]
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(
+        FgqError, match="1 tensors are missing, aggregator.frame_blocks.1.attn.proj.weight is the first"
+    ):
         VGGT.from_pretrained(tmp_path)
 
 
