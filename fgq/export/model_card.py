@@ -15,7 +15,7 @@ from fgq.memory.info import Info
 from fgq.memory.stored import KINDS, LAYERS
 
 NON_COMMERCIAL = "cc-by-nc-4.0"
-LICENCES = {"vggt-tiny": "apache-2.0", "facebook/VGGT-1B": NON_COMMERCIAL, "facebook/VGGT-1B-Commercial": "other"}
+LICENCES = {"vggt-tiny": "apache-2.0", "facebook/VGGT-1B": NON_COMMERCIAL}
 TASK = "image-to-3d"  # of the hub's list
 LONGEST_FIELD = 80  # characters of a recipe's field; what is dealt to every layer is longer
 

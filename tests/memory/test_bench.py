@@ -33,15 +33,16 @@ def models(toy_model, tmp_path):
 
 
 def test_forms_differ_in_how_codes_lie_and_are_multiplied_and_in_nothing_else(models):
-    made = {form: in_form(fgq.load_model(models[1]), form, CLIP) for form in QUANTIZED_FORMS}
+    # In float64, where no sum is rounded so far off that a value crosses the edge between two codes.
+    made = {form: in_form(fgq.load_model(models[1]).double(), form, CLIP) for form in QUANTIZED_FORMS}
     kinds = {form: {type(layer) for _, layer in quantized_layers(model)} for form, model in made.items()}
     assert PackedLinear not in kinds[FAKE] and kinds[PACKED] == kinds[INTEGER] == {PackedLinear}
     assert not any(isinstance(module, IntegerLinear) for module in made[PACKED].modules())
-    images = torch.rand(CLIP, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(CLIP, generator=torch.Generator().manual_seed(0)).double()
     with torch.no_grad():
         answers = {form: model(images).depth for form, model in made.items()}
     assert torch.equal(answers[FAKE], answers[PACKED])
-    assert (answers[INTEGER] - answers[FAKE]).abs().max() <= 1e-2 * answers[FAKE].abs().max()  # codes at an edge
+    assert (answers[INTEGER] - answers[FAKE]).abs().max() <= 1e-5 * answers[FAKE].abs().max()
 
 
 def test_rows_say_what_is_true_of_each_model_in_a_process_of_its_own(models):
